@@ -1,0 +1,111 @@
+"""Names, and what they stand for.
+
+A name is `key`, `key:argument`, `key@argument`, each optionally with `?parameter=value&...`. The key is
+looked up in a `Registry`: a literal dict in the module that owns the kind, then the entry points
+`oodml.<kind>` of installed packages.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from typing import Any, Generic, TypeVar
+from urllib.parse import unquote
+
+from oodml.errors import UnknownNameError
+
+T = TypeVar("T")
+_NAME = re.compile(r"(?P<key>[^:@?]+)(?:[:@](?P<argument>[^?]*))?(?:\?(?P<query>.*))?", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """A parsed name: `Name.parse("tv:resnet50?size=224")` has key `tv`, argument `resnet50`."""
+
+    text: str
+    key: str
+    argument: str
+    params: Mapping[str, str]
+
+    @classmethod
+    def parse(cls, text: str) -> Name:
+        match = _NAME.fullmatch(text)
+        if match is None:
+            raise UnknownNameError(f"{text!r} is not a name; expected KEY[:ARGUMENT][?PARAM=VALUE&...].")
+        params = {}
+        for pair in filter(None, (match["query"] or "").split("&")):
+            key, equals, value = pair.partition("=")
+            if not equals:
+                raise UnknownNameError(f"{text!r}: the part {pair!r} is not of the form PARAM=VALUE.")
+            params[key] = unquote(value)
+        return cls(text, match["key"], match["argument"] or "", params)
+
+    def resolve(self, defaults: Mapping[str, Any]) -> dict[str, Any]:
+        """The parameters over `defaults`, each converted to its default's type (`None`: text).
+
+        >>> Name.parse("head?lr=0.1").resolve({"lr": 0.01, "steps": 400})
+        {'lr': 0.1, 'steps': 400}
+        """
+        values = dict(defaults)
+        for key, text in self.params.items():
+            if key not in defaults:
+                known = ", ".join(sorted(defaults)) or "none"
+                raise UnknownNameError(f"{self.text!r} has no parameter {key!r}; it takes: {known}.")
+            values[key] = _convert(self.text, key, text, defaults[key])
+        return values
+
+
+def _convert(name: str, key: str, text: str, default: Any) -> Any:
+    if default is None or isinstance(default, str):
+        return text
+    kind = type(default)
+    try:
+        if kind is bool:
+            return {"0": False, "1": True, "false": False, "true": True}[text.lower()]
+        return kind(text)
+    except (ValueError, KeyError):
+        raise UnknownNameError(
+            f"{name!r}: parameter {key} is {text!r}; expected a {kind.__name__} such as {default}."
+        ) from None
+
+
+class Registry(Mapping[str, T], Generic[T]):
+    """A read-only mapping of names; a key that it lacks is looked up in the installed plug-ins."""
+
+    def __init__(self, kind: str, members: Mapping[str, T]) -> None:
+        self.kind = kind
+        self._members = dict(members)
+
+    def __getitem__(self, key: str) -> T:
+        if key in self._members:
+            return self._members[key]
+        if plug_ins := self._plug_ins(key):
+            return plug_ins[0].load()  # type: ignore[no-any-return]
+        raise UnknownNameError(self._unknown(key))
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._members or bool(isinstance(key, str) and self._plug_ins(key))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted({*self._members, *(point.name for point in self._plug_ins())}))
+
+    def __len__(self) -> int:
+        return len(list(iter(self)))
+
+    def _plug_ins(self, key: str | None = None) -> list[Any]:
+        points = list(entry_points(group=f"oodml.{self.kind}"))
+        names = [point.name for point in points]
+        for name in {*names}:
+            if names.count(name) > 1 or name in self._members:
+                raise UnknownNameError(
+                    f"The name {name!r} of {self.kind} is taken twice; uninstall one of its packages."
+                )
+        return [point for point in points if key is None or point.name == key]
+
+    def _unknown(self, key: str) -> str:
+        known = list(self)
+        near = difflib.get_close_matches(key, known, n=3, cutoff=0.4) or known
+        return f"{key!r} is not among the {self.kind}; nearest: {', '.join(near)}."

@@ -1,0 +1,88 @@
+"""`ScoreCard`: what one model scored on one split, kept so that every later number can be derived."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from oodml.errors import FormatError
+from oodml.store import frozen
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ScoreCard:
+    """Scores of one encoder on the test classes of one split.
+
+    `classes` are the test classes with at least one query, `counts` (c,) their queries, and
+    `sums[metric]` (c,) the metric summed over the queries of each class: a decomposable metric is
+    `sums.sum() / counts.sum()`, and resampling classes needs nothing else. `replicates[metric]` are the
+    leave-one-group-out values of the metrics that do not decompose, `others[metric]` their values.
+    `excluded` queries had no other image of their class; `tied` ones had a negative as near as their
+    best positive. `chance` is the expectation under random order. `spec` is the digest of the run.
+    """
+
+    dataset: str
+    sequence: str
+    rank: int
+    shift: float
+    method: str
+    encoder: str
+    seed: int | None
+    protocol: str
+    metric_version: int
+    classes: tuple[str, ...]
+    counts: np.ndarray[Any, Any]
+    sums: Mapping[str, np.ndarray[Any, Any]]
+    chance: Mapping[str, float]
+    excluded: int = 0
+    tied: int = 0
+    shots: int | None = None
+    episode: int | None = None
+    others: Mapping[str, float] = field(default_factory=dict)
+    replicates: Mapping[str, np.ndarray[Any, Any]] = field(default_factory=dict)
+    spec: str | None = None
+
+    def __post_init__(self) -> None:
+        counts = frozen(np.asarray(self.counts, dtype=np.int64))
+        sums = {name: frozen(np.asarray(row, dtype=np.float64)) for name, row in self.sums.items()}
+        replicates = {
+            name: frozen(np.asarray(row, dtype=np.float64)) for name, row in self.replicates.items()
+        }
+        object.__setattr__(self, "counts", counts)
+        object.__setattr__(self, "sums", sums)
+        object.__setattr__(self, "replicates", replicates)
+        shapes = {counts.shape, *(row.shape for row in sums.values())}
+        if shapes != {(len(self.classes),)} or not self.classes or (counts < 1).any():
+            raise FormatError(
+                f"Score card of {self.method!r}, rank {self.rank}: {len(self.classes)} classes but per-class "
+                f"rows of shapes {sorted(shapes)}; expected one positive count and one sum a class."
+            )
+
+    @property
+    def values(self) -> dict[str, float]:
+        """The score of every metric, the mean over all queries."""
+        total = int(self.counts.sum())
+        decomposed = {name: float(row.sum()) / total for name, row in self.sums.items()}
+        return {**decomposed, **self.others}
+
+    def to_json(self) -> dict[str, Any]:
+        record = {name: getattr(self, name) for name in self.__slots__}
+        record["classes"] = list(self.classes)
+        record["counts"] = self.counts.tolist()
+        record["sums"] = {name: row.tolist() for name, row in self.sums.items()}
+        record["replicates"] = {name: row.tolist() for name, row in self.replicates.items()}
+        record["chance"] = dict(self.chance)
+        record["others"] = dict(self.others)
+        return {**record, "values": self.values}
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> ScoreCard:
+        """The card of a JSON object; `values` is derived again, not read."""
+        fields = {name: value for name, value in record.items() if name != "values"}
+        try:
+            return cls(**{**fields, "classes": tuple(fields["classes"])})
+        except (KeyError, TypeError, ValueError) as error:
+            raise FormatError(f"This is no score card: {error}.") from None
