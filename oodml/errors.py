@@ -1,15 +1,15 @@
-"""What can be wrong in a user's world; each message says what, where, what was expected and what to do.
+"""What can be wrong in a user's world; a message says what, where, what was expected, what to do.
 
     OodmlError
     ├── DataError          images, folders, labels, vectors
     ├── FormatError        a file that is not what it should be, or that was changed by hand
     ├── UnknownNameError   a name that no registry knows
     ├── WeightsError       weights that do not fit their architecture
-    ├── SplitError         classes that cannot be split as asked, or a split that does not fit the data
+    ├── SplitError         classes that cannot be split as asked, or a split that fits no data
     └── RunError           runs that failed, or results that cannot be put together
 
-The command line prints the message and exits with 1. A caller's mistake in Python is a `ValueError`;
-anything else is a bug and keeps its traceback.
+The command line prints the message and exits with 1. A caller's mistake in Python is a
+`ValueError`; anything else is a bug and keeps its traceback.
 """
 
 

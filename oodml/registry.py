@@ -1,13 +1,14 @@
 """Names, and what they stand for.
 
-A name is `key`, `key:argument`, `key@argument`, each optionally with `?parameter=value&...`. The key is
-looked up in a `Registry`: a literal dict in the module that owns the kind, then the entry points
-`oodml.<kind>` of installed packages.
+A name is `key`, `key:argument`, `key@argument`, each optionally with `?parameter=value&...`. The
+key is looked up in a `Registry`: a literal dict in the module that owns the kind, then the entry
+points `oodml.<kind>` of installed packages.
 """
 
 from __future__ import annotations
 
 import difflib
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -34,12 +35,18 @@ class Name:
     def parse(cls, text: str) -> Name:
         match = _NAME.fullmatch(text)
         if match is None:
-            raise UnknownNameError(f"{text!r} is not a name; expected KEY[:ARGUMENT][?PARAM=VALUE&...].")
+            raise UnknownNameError(
+                f"{text!r} is not a name; expected KEY[:ARGUMENT][?PARAM=VALUE&...]."
+            )
         params = {}
         for pair in filter(None, (match["query"] or "").split("&")):
             key, equals, value = pair.partition("=")
             if not equals:
-                raise UnknownNameError(f"{text!r}: the part {pair!r} is not of the form PARAM=VALUE.")
+                raise UnknownNameError(
+                    f"{text!r}: the part {pair!r} is not of the form PARAM=VALUE."
+                )
+            if key in params:
+                raise UnknownNameError(f"{text!r} gives {key!r} twice; expected it once.")
             params[key] = unquote(value)
         return cls(text, match["key"], match["argument"] or "", params)
 
@@ -53,7 +60,9 @@ class Name:
         for key, text in self.params.items():
             if key not in defaults:
                 known = ", ".join(sorted(defaults)) or "none"
-                raise UnknownNameError(f"{self.text!r} has no parameter {key!r}; it takes: {known}.")
+                raise UnknownNameError(
+                    f"{self.text!r} has no parameter {key!r}; it takes: {known}."
+                )
             values[key] = _convert(self.text, key, text, defaults[key])
         return values
 
@@ -65,11 +74,14 @@ def _convert(name: str, key: str, text: str, default: Any) -> Any:
     try:
         if kind is bool:
             return {"0": False, "1": True, "false": False, "true": True}[text.lower()]
-        return kind(text)
+        value = kind(text)
     except (ValueError, KeyError):
         raise UnknownNameError(
             f"{name!r}: parameter {key} is {text!r}; expected a {kind.__name__} such as {default}."
         ) from None
+    if kind is float and not math.isfinite(value):
+        raise UnknownNameError(f"{name!r}: parameter {key} is {text!r}; expected a finite number.")
+    return value
 
 
 class Registry(Mapping[str, T], Generic[T]):
@@ -101,7 +113,8 @@ class Registry(Mapping[str, T], Generic[T]):
         for name in {*names}:
             if names.count(name) > 1 or name in self._members:
                 raise UnknownNameError(
-                    f"The name {name!r} of {self.kind} is taken twice; uninstall one of its packages."
+                    f"The name {name!r} of {self.kind} is taken twice; uninstall one of its "
+                    "packages."
                 )
         return [point for point in points if key is None or point.name == key]
 

@@ -68,7 +68,8 @@ def file_digest(path: Path) -> str:
 
 
 def array_digest(array: np.ndarray[Any, Any]) -> str:
-    """The sha256 of an array's type, shape and bytes, read in blocks so that a memory map stays one."""
+    """The sha256 of an array's type, shape and bytes, read in blocks so that a memory map stays "
+    "one."""
     state = hashlib.sha256(f"{array.dtype.str}{array.shape}".encode())
     rows = max(1, (1 << 24) // max(1, array.nbytes // max(1, len(array))))
     for start in range(0, len(array), rows):
@@ -99,10 +100,15 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file atomically."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text atomically."""
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    write_bytes(path, text.encode())
 
 
 def write_json(path: Path, kind: str, body: Mapping[str, Any], *, version: int = 1) -> None:
@@ -141,9 +147,10 @@ def write_npz(path: Path, arrays: Mapping[str, np.ndarray[Any, Any]]) -> None:
 def read_npz(path: Path) -> Arrays:
     """All arrays of an npz file; object arrays, which would need pickle, are refused."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise FormatError(f"{path} is a single array; expected an npz archive.")
+        archive = np.load(path, allow_pickle=False)
+        if not isinstance(archive, np.lib.npyio.NpzFile):
+            raise FormatError(f"{path} is a single array; expected an npz archive.")
+        with archive:
             return {name: archive[name] for name in archive.files}
     except FileNotFoundError:
         raise FormatError(f"{path} does not exist; expected an npz file.") from None

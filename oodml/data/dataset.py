@@ -38,6 +38,18 @@ class Pixels:
     images: np.ndarray[Any, Any]
     provenance: Mapping[str, Any] | None = None
 
+    def __post_init__(self) -> None:
+        grey_or_colour = self.images.ndim == 3 or self.images.shape[3:] == (3,)
+        if self.images.dtype != np.uint8 or not grey_or_colour:
+            raise DataError(
+                f"Images of type {self.images.dtype} and shape {self.images.shape}; "
+                "expected uint8, (n, h, w) or (n, h, w, 3)."
+            )
+        object.__setattr__(self, "images", frozen(self.images))
+
+    def __len__(self) -> int:
+        return len(self.images)
+
     def content_hashes(self, ids: tuple[str, ...]) -> list[str]:  # noqa: ARG002
         return [digest(self.provenance)] if self.provenance else [array_digest(self.images)]
 
@@ -48,6 +60,17 @@ class Vectors:
 
     vectors: np.ndarray[Any, Any]
 
+    def __post_init__(self) -> None:
+        if self.vectors.dtype != np.float32 or self.vectors.ndim != 2:
+            raise DataError(
+                f"Vectors of type {self.vectors.dtype} and shape {self.vectors.shape}; "
+                "expected float32, (n, d)."
+            )
+        object.__setattr__(self, "vectors", frozen(self.vectors))
+
+    def __len__(self) -> int:
+        return len(self.vectors)
+
     def content_hashes(self, ids: tuple[str, ...]) -> list[str]:  # noqa: ARG002
         return [array_digest(self.vectors)]
 
@@ -56,9 +79,9 @@ class Vectors:
 class Dataset:
     """Labelled images.
 
-    `labels` (n,) index `classes`; `ids` are unique, and stay the same wherever the data lies; `groups`
-    is the superclass of each class, `roles` the part each image plays where queries and gallery are
-    apart, `default` the published train and test classes.
+    `labels` (n,) index `classes`; `ids` are unique, and stay the same wherever the data lies;
+    `groups` is the superclass of each class, `roles` the part each image plays where queries and
+    gallery are apart, `default` the published train and test classes.
     """
 
     name: str
@@ -71,9 +94,31 @@ class Dataset:
     default: Halves | None = None
 
     def __post_init__(self) -> None:
+        where = f"data set {self.name!r}"
         labels = np.asarray(self.labels)
+        if labels.size and labels.dtype.kind not in "iu":
+            raise DataError(f"{where}: labels of type {labels.dtype}; expected indices of classes.")
         object.__setattr__(self, "labels", frozen(labels.astype(np.int64)))
-        check_labels(f"data set {self.name!r}", self.classes, self.labels, self.ids)
+        check_labels(where, self.classes, self.labels, self.ids)
+        self._check_parts(where)
+
+    def _check_parts(self, where: str) -> None:
+        for what, one_each, part in (
+            ("images", self.ids, None if isinstance(self.source, Files) else self.source),
+            ("roles", self.ids, self.roles),
+            ("groups", self.classes, self.groups),
+        ):
+            if part is not None and len(part) != len(one_each):
+                raise DataError(f"{where} has {len(part)} {what}; expected {len(one_each)}.")
+        if unknown := set(self.roles or ()) - {"train", "query", "gallery"}:
+            raise DataError(
+                f"{where} has the role {min(unknown)!r}; expected train, query or gallery."
+            )
+        train, test = self.default or ((), ())
+        if wrong := (set(train) & set(test)) | ({*train, *test} - {*self.classes}):
+            raise DataError(
+                f"{where}: class {min(wrong)!r} of the published split is unknown or on both sides."
+            )
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -99,7 +144,9 @@ def check_labels(
 ) -> None:
     """Raise `DataError` unless names, labels and ids pair up and every class has an image."""
     if len(labels) != len(ids) or labels.ndim != 1:
-        raise DataError(f"{where}: {len(ids)} ids but labels of shape {labels.shape}; expected one each.")
+        raise DataError(
+            f"{where}: {len(ids)} ids but labels of shape {labels.shape}; expected one each."
+        )
     if len(labels) == 0:
         raise DataError(f"{where} is empty; expected labelled images.")
     for what, names in (("class", classes), ("id", ids)):
@@ -109,7 +156,8 @@ def check_labels(
     counts = np.bincount(labels[labels >= 0], minlength=len(classes))
     if labels.min() < 0 or len(counts) > len(classes):
         raise DataError(
-            f"{where}: labels from {labels.min()} to {labels.max()}; expected 0 to {len(classes) - 1}."
+            f"{where}: labels from {labels.min()} to {labels.max()}; "
+            f"expected 0 to {len(classes) - 1}."
         )
     if (counts == 0).any():
         empty = classes[int(np.argmin(counts))]

@@ -6,6 +6,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+from oodml.errors import DataError
 from oodml.store import file_digest, home
 
 _TABLE = "CREATE TABLE IF NOT EXISTS hashes (path TEXT PRIMARY KEY, stamp TEXT, sha256 TEXT)"
@@ -25,8 +26,7 @@ def _hashes(database: sqlite3.Connection, root: Path, ids: tuple[str, ...]) -> l
     known = {row[0]: row[1:] for row in database.execute(query, below)}
     hashes, fresh = [], []
     for path in (root / name for name in ids):
-        facts = path.stat()
-        stamp = f"{facts.st_size}:{facts.st_mtime_ns}"
+        stamp = _stamp(path)
         seen = known.get(str(path))
         if seen is None or seen[0] != stamp:
             seen = (stamp, file_digest(path))
@@ -34,3 +34,11 @@ def _hashes(database: sqlite3.Connection, root: Path, ids: tuple[str, ...]) -> l
         hashes.append(seen[1])
     database.executemany("INSERT OR REPLACE INTO hashes VALUES (?, ?, ?)", fresh)
     return hashes
+
+
+def _stamp(path: Path) -> str:
+    try:
+        facts = path.stat()
+    except FileNotFoundError:
+        raise DataError(f"{path} is gone since the data set was read; load it again.") from None
+    return f"{facts.st_size}:{facts.st_mtime_ns}"

@@ -1,4 +1,5 @@
-"""`ScoreCard`: what one model scored on one split, kept so that every later number can be derived."""
+"""`ScoreCard`: what one model scored on one split, kept so that every later number can be "
+"derived."""
 
 from __future__ import annotations
 
@@ -18,10 +19,11 @@ class ScoreCard:
 
     `classes` are the test classes with at least one query, `counts` (c,) their queries, and
     `sums[metric]` (c,) the metric summed over the queries of each class: a decomposable metric is
-    `sums.sum() / counts.sum()`, and resampling classes needs nothing else. `replicates[metric]` are the
-    leave-one-group-out values of the metrics that do not decompose, `others[metric]` their values.
-    `excluded` queries had no other image of their class; `tied` ones had a negative as near as their
-    best positive. `chance` is the expectation under random order. `spec` is the digest of the run.
+    `sums.sum() / counts.sum()`, and resampling classes needs nothing else. `replicates[metric]` are
+    the leave-one-group-out values of the metrics that do not decompose, `others[metric]` their
+    values. `excluded` queries had no other image of their class; `tied` ones had a negative as near
+    as their best positive. `chance` is the expectation under random order. `spec` is the digest of
+    the run.
     """
 
     dataset: str
@@ -57,7 +59,8 @@ class ScoreCard:
         shapes = {counts.shape, *(row.shape for row in sums.values())}
         if shapes != {(len(self.classes),)} or not self.classes or (counts < 1).any():
             raise FormatError(
-                f"Score card of {self.method!r}, rank {self.rank}: {len(self.classes)} classes but per-class "
+                f"Score card of {self.method!r}, rank {self.rank}: {len(self.classes)} classes "
+                "but per-class "
                 f"rows of shapes {sorted(shapes)}; expected one positive count and one sum a class."
             )
 

@@ -1,0 +1,44 @@
+"""The command line: a command parses, calls one function, prints."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import click
+
+from oodml.cli.curve import curve
+from oodml.cli.demo import demo
+from oodml.cli.embed import embed
+from oodml.cli.listing import list_names
+from oodml.cli.run import run
+from oodml.cli.score import score
+from oodml.cli.splits import splits
+from oodml.errors import OodmlError
+
+
+class _Main(click.Group):
+    """Turns what is wrong in the user's world into one sentence; a bug keeps its traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except OodmlError as error:
+            raise click.ClickException(str(error)) from None
+
+
+@click.group(cls=_Main, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="oodml")
+@click.option("-v", "--verbose", is_flag=True, help="Log what is done to stderr.")
+def main(verbose: bool) -> None:
+    """How will an embedding do on classes it never saw, and how does that change with distance?
+
+    \b
+    Start here:  oodml demo
+    """
+    if verbose:
+        logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
+
+
+for _command in (demo, list_names, embed, splits, run, score, curve):
+    main.add_command(_command)

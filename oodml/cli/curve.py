@@ -1,0 +1,105 @@
+"""`oodml curve`."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from oodml.cli.console import echo_json, echo_table
+from oodml.cli.inputs import json_option
+from oodml.errors import RunError
+
+if TYPE_CHECKING:
+    from oodml.curve import Curve
+    from oodml.plot.style import Kind
+    from oodml.score import ScoreCard
+
+file_type = click.Path(path_type=Path, dir_okay=False)
+
+
+@click.command()
+@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path, file_okay=False))
+@click.option("--metric", default="recall@1", show_default=True)
+@click.option("--sequence", default="", help="First digits of a digest, where a store has several.")
+@click.option(
+    "-o",
+    "--output",
+    "outputs",
+    multiple=True,
+    type=file_type,
+    help="A figure to write, .svg, .png or .pdf; repeatable. Default: curve.svg and curve.png.",
+)
+@click.option("--csv", "csv_file", type=file_type, help="Write the table as CSV.")
+@json_option
+def curve(
+    runs: tuple[Path, ...],
+    metric: str,
+    sequence: str,
+    outputs: tuple[Path, ...],
+    csv_file: Path | None,
+    as_json: bool,
+) -> None:
+    """Draw the metric of all finished RUNS against shift, with 95 % intervals.
+
+    \b
+    Example:  oodml curve runs --metric recall@1 -o curve.svg
+    """
+    from oodml.curve import build_curves, labels
+    from oodml.plot import figure_bytes, plot_curves
+    from oodml.report import text_table
+    from oodml.store import write_bytes
+    from oodml.sweep import read_cards
+
+    targets = outputs or (Path("curve.svg"), Path("curve.png"))
+    kinds = [_kind(target) for target in targets]
+    curves = build_curves(_of_one_sequence(read_cards(runs), sequence), metric)
+    figure = plot_curves(curves, title=curves[0].dataset)
+    for target, kind in zip(targets, kinds, strict=True):
+        write_bytes(target, figure_bytes(figure, kind))
+    if csv_file:
+        write_bytes(csv_file, _csv(curves).encode())
+    if as_json:
+        echo_json({"metric": metric, "curves": [entry.to_json() for entry in curves]})
+        return
+    header, *rows = text_table(curves)
+    echo_table(header, rows, title=f"{curves[0].dataset}, {metric}, 95 % intervals")
+    for name, entry in zip(labels(curves), curves, strict=True):
+        if entry.note:
+            click.echo(f"{name}: {entry.note}")
+    written = (*targets, csv_file) if csv_file else targets
+    click.echo(f"Written: {', '.join(map(str, written))}")
+
+
+def _kind(target: Path) -> Kind:
+    kinds: dict[str, Kind] = {".svg": "svg", ".png": "png", ".pdf": "pdf"}
+    if target.suffix not in kinds:
+        raise click.BadParameter(f"{target} is no figure; expected a name in .svg, .png or .pdf.")
+    return kinds[target.suffix]
+
+
+def _csv(curves: list[Curve]) -> str:
+    from oodml.report import number_table
+
+    rows = list(number_table(curves))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _of_one_sequence(cards: list[ScoreCard], prefix: str) -> list[ScoreCard]:
+    """The cards of the sequence whose digest starts so; curves never mix sequences."""
+    chosen = [card for card in cards if card.sequence.startswith(prefix)]
+    found = sorted({(card.sequence[:12], card.dataset) for card in chosen})
+    if len(found) != 1:
+        known = sorted({(card.sequence[:12], card.dataset) for card in cards})
+        names = ", ".join(f"{digest} ({dataset})" for digest, dataset in known)
+        raise RunError(
+            f"{len(found)} sequences match; curves never mix them. Choose with --sequence: {names}."
+        )
+    return chosen

@@ -1,0 +1,36 @@
+"""`oodml embed`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from oodml.cli.console import echo_json
+from oodml.cli.inputs import json_option, load_vectors, path_type
+
+
+@click.command()
+@click.argument("dataset")
+@click.option("--encoder", required=True, help="An encoder, such as oodml:hog or tv:resnet50.")
+@click.option("-o", "--output", type=path_type(), required=True, help="The file to write.")
+@json_option
+def embed(dataset: str, encoder: str, output: Path, as_json: bool) -> None:
+    """Embed every image of DATASET and write the vectors to a file.
+
+    \b
+    Example:  oodml embed folder:photos/images --encoder tv:resnet50 -o photos.emb
+    """
+    from oodml.embed import write_embeddings
+
+    vectors = load_vectors(None, dataset, encoder)
+    write_embeddings(output, vectors)
+    n, d = vectors.vectors.shape
+    if as_json:
+        facts = {"file": str(output), "dataset": vectors.dataset, "images": n, "dimension": d}
+        echo_json({**facts, "classes": len(vectors.classes), "digest": vectors.digest()})
+    else:
+        classes = len(vectors.classes)
+        click.echo(
+            f"{output}: {n} images of {classes} classes of {vectors.dataset}, {d} dimensions."
+        )

@@ -1,0 +1,58 @@
+"""The options that say which vectors a command works on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from oodml.cli.console import progress_bar
+
+if TYPE_CHECKING:
+    from oodml.embed import EmbeddingSet
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def path_type(*, exists: bool = False) -> click.Path:
+    return click.Path(path_type=Path, exists=exists, dir_okay=False)
+
+
+def vectors_options(command: F) -> F:
+    """`--embeddings FILE`, or `--dataset D --encoder E`."""
+    for option in reversed(
+        (
+            click.option("--embeddings", type=path_type(), help="An embedding file."),
+            click.option("--dataset", help="A data set: glyphs, digits, folder:PATH."),
+            click.option("--encoder", help="An encoder, such as oodml:hog or tv:resnet50."),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+def load_vectors(
+    embeddings: Path | None,
+    dataset: str | None,
+    encoder: str | None,
+    *,
+    fallback: str | None = None,
+) -> EmbeddingSet:
+    """The vectors that the options name; `fallback` is the encoder where none is named."""
+    from oodml.data import load_data
+    from oodml.embed import embed_data, read_embeddings
+
+    if embeddings is not None:
+        if dataset or encoder:
+            raise click.UsageError("Give --embeddings, or --dataset and --encoder, not both.")
+        return read_embeddings(embeddings)
+    encoder = encoder or fallback
+    if dataset is None or encoder is None:
+        raise click.UsageError("Give --embeddings FILE, or --dataset D and --encoder E.")
+    data = load_data(dataset)
+    with progress_bar(f"Embedding {data.name}") as update:
+        return embed_data(data, encoder, progress=update)

@@ -1,0 +1,51 @@
+"""`oodml list`."""
+
+from __future__ import annotations
+
+import click
+
+from oodml.cli.console import echo_json, echo_table
+from oodml.cli.inputs import json_option
+
+_EXAMPLES = {
+    "datasets": {"folder": "folder:PATH[?name=X]", "glyphs": "glyphs[?copies=N&seed=S]"},
+    "encoders": {
+        "oodml": "oodml:hog, oodml:pixels",
+        "tv": "tv:resnet50[.TAG][?size=S], tv:resnet18?init=random&seed=0",
+        "file": "file:weights.safetensors?arch=tv:mobilenet_v2&mean=0.5&std=0.5&size=224",
+    },
+    "metrics": {"recall": "recall@1, recall@k", "map": "map@r"},
+}
+
+
+@click.command("list")
+@click.argument(
+    "kind",
+    required=False,
+    type=click.Choice(["datasets", "encoders", "measures", "searches", "metrics", "methods"]),
+)
+@json_option
+def list_names(kind: str | None, as_json: bool) -> None:
+    """List what has a name: data sets, encoders, measures, searches, metrics, methods.
+
+    \b
+    Example:  oodml list methods
+    """
+    from oodml.data import DATASETS
+    from oodml.embed import ENCODERS
+    from oodml.methods import METHODS
+    from oodml.metrics import METRICS
+    from oodml.shift import MEASURES
+    from oodml.split import SEARCHES
+
+    registries = (DATASETS, ENCODERS, MEASURES, SEARCHES, METRICS, METHODS)
+    names = {r.kind: list(r) for r in registries if kind in (None, r.kind)}
+    if as_json:
+        echo_json(names)
+        return
+    rows = [
+        [group, name, _EXAMPLES.get(group, {}).get(name, name)]
+        for group, members in names.items()
+        for name in members
+    ]
+    echo_table(["what", "name", "written"], rows)

@@ -1,0 +1,86 @@
+"""`oodml score`: embeddings scored as they are, no training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from oodml.cli.console import echo_json, echo_table
+from oodml.cli.inputs import json_option, load_vectors, path_type, vectors_options
+
+if TYPE_CHECKING:
+    from oodml.embed import EmbeddingSet
+
+
+@click.command()
+@vectors_options
+@click.option("--splits", "file", type=path_type(), help="Score the test classes of every split.")
+@click.option("--metric", "metrics", multiple=True, help="Repeat for several.")
+@json_option
+def score(
+    embeddings: Path | None,
+    dataset: str | None,
+    encoder: str | None,
+    file: Path | None,
+    metrics: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Score vectors on all classes, or on the test classes of every split.
+
+    \b
+    Example:  oodml score --embeddings photos.emb --splits photos.json
+    """
+    from oodml.metrics import DEFAULT_METRICS
+    from oodml.split import read_sequence
+
+    chosen = tuple(dict.fromkeys(metrics)) or DEFAULT_METRICS
+    sequence = read_sequence(file) if file else None
+    fallback = sequence.encoder.name if sequence and sequence.encoder else None
+    vectors = load_vectors(embeddings, dataset, encoder, fallback=fallback)
+    if sequence is None:
+        _score_all(vectors, chosen, as_json=as_json)
+        return
+    from oodml.score import Subject, score_split
+
+    name = vectors.encoder.name if vectors.encoder else "embeddings"
+    subject = Subject(encoder=name)
+    cards = [
+        score_split(vectors, sequence, split.rank, subject=subject, metrics=chosen)
+        for split in sequence.splits
+    ]
+    if as_json:
+        echo_json({"cards": [card.to_json() for card in cards]})
+        return
+    rows = [
+        [str(c.rank), f"{c.shift:.4g}", str(len(c.classes)), str(int(c.counts.sum()))]
+        + [f"{c.values[metric]:.3f}" for metric in chosen]
+        for c in cards
+    ]
+    title = f"{vectors.dataset}, {name}"
+    echo_table(["split", "shift", "test classes", "queries", *chosen], rows, title=title)
+
+
+def _score_all(vectors: EmbeddingSet, metrics: tuple[str, ...], *, as_json: bool) -> None:
+    from oodml.metrics import find_metric, rank_positives
+
+    ranks = rank_positives(vectors.vectors, vectors.labels)
+    found = [find_metric(name) for name in metrics]
+    values = {metric.name: float(metric.per_query(ranks).mean()) for metric in found}
+    chance = {metric.name: metric.chance(ranks) for metric in found}
+    if as_json:
+        facts = {"dataset": vectors.dataset, "queries": len(ranks.labels)}
+        echo_json(
+            {
+                **facts,
+                "excluded": ranks.excluded,
+                "tied": ranks.tied,
+                "values": values,
+                "chance": chance,
+            }
+        )
+        return
+    rows = [[name, f"{values[name]:.4f}", f"{chance[name]:.4f}"] for name in values]
+    title = f"{vectors.dataset}: {len(ranks.labels)} queries, {ranks.excluded} left out"
+    echo_table(["name", "value", "chance"], rows, title=title)

@@ -1,0 +1,17 @@
+"""Score cards -> curves: recall against shift, with intervals and one aggregated score."""
+
+from oodml.curve.area import ags
+from oodml.curve.build import build_curve, build_curves
+from oodml.curve.compare import gains, rank_correlation
+from oodml.curve.curves import REFERENCE, Curve, labels
+
+__all__ = [
+    "REFERENCE",
+    "Curve",
+    "ags",
+    "build_curve",
+    "build_curves",
+    "gains",
+    "labels",
+    "rank_correlation",
+]

@@ -1,0 +1,202 @@
+"""`EmbeddingSet`: labelled vectors, and the file that carries them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from oodml.data.dataset import Halves, check_labels, class_fingerprint
+from oodml.embed.spec import EncoderSpec
+from oodml.errors import DataError, FormatError
+from oodml.store import array_digest, digest, frozen, read_npz, write_npz
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EmbeddingSet:
+    """Vectors `(n, d)` float32 with their labels `(n,)`, as indices into `classes`.
+
+    `content_fingerprint` is that of the images; where they are unknown, that of labels and vectors.
+    """
+
+    dataset: str
+    classes: tuple[str, ...]
+    labels: Array
+    ids: tuple[str, ...]
+    vectors: Array
+    content_fingerprint: str
+    encoder: EncoderSpec | None = None
+    groups: tuple[str, ...] | None = None
+    default: Halves | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "labels", frozen(np.asarray(self.labels, dtype=np.int64)))
+        object.__setattr__(self, "vectors", frozen(np.asanyarray(self.vectors)))
+        where = f"embeddings of {self.dataset!r}"
+        check_labels(where, self.classes, self.labels, self.ids)
+        if self.vectors.shape[:1] != (len(self.labels),) or self.vectors.ndim != 2:
+            raise DataError(
+                f"{where}: vectors of shape {self.vectors.shape} for {len(self.labels)} labels; "
+                "expected one row a label."
+            )
+        check_finite(where, self.vectors)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def class_fingerprint(self) -> str:
+        return class_fingerprint(self.classes)
+
+    def digest(self) -> str:
+        """The digest of classes, labels and vectors: what a result on bare vectors depends on."""
+        labels = array_digest(self.labels.astype("<i8"))
+        return digest([list(self.classes), labels, array_digest(self.vectors)])
+
+    def of(self, classes: Iterable[str]) -> EmbeddingSet:
+        """The images of some classes; the classes keep the order given."""
+        chosen = tuple(classes)
+        place = np.full(len(self.classes), -1)
+        index = {name: i for i, name in enumerate(self.classes)}
+        if missing := [name for name in chosen if name not in index]:
+            raise DataError(
+                f"{len(missing)} classes are not among the embeddings of {self.dataset!r}, such as "
+                f"{missing[0]!r}; use the data set that the classes come from."
+            )
+        place[[index[name] for name in chosen]] = np.arange(len(chosen))
+        rows = np.flatnonzero(place[self.labels] >= 0)
+        groups = self.groups and tuple(self.groups[index[name]] for name in chosen)
+        return EmbeddingSet(
+            dataset=self.dataset,
+            classes=chosen,
+            labels=place[self.labels[rows]],
+            ids=tuple(self.ids[row] for row in rows),
+            vectors=self.vectors[rows],
+            content_fingerprint=digest([self.content_fingerprint, list(chosen)]),
+            encoder=self.encoder,
+            groups=groups,
+        )
+
+
+def check_finite(where: str, vectors: Array) -> None:
+    """Raise `DataError` naming the rows that hold NaN or infinity."""
+    step = max(1, (1 << 24) // max(1, vectors.shape[1]))
+    bad = [
+        start + np.flatnonzero(~np.isfinite(vectors[start : start + step]).all(axis=1))
+        for start in range(0, len(vectors), step)
+    ]
+    rows = np.concatenate(bad) if bad else np.empty(0, int)
+    if len(rows):
+        shown = ", ".join(str(row) for row in rows[:5])
+        raise DataError(
+            f"{where}: {len(rows)} rows hold NaN or infinity (rows "
+            f"{shown}{', ...' if len(rows) > 5 else ''}); "
+            "remove them or embed these images again."
+        )
+
+
+# Files -------------------------------------------------------------------------------------------
+
+
+def meta_of(embeddings: EmbeddingSet) -> dict[str, Any]:
+    """The facts of an embedding file beside its arrays."""
+    return {
+        "format": "oodml.embeddings",
+        "version": 1,
+        "dataset": embeddings.dataset,
+        "content_fingerprint": embeddings.content_fingerprint,
+        "encoder": embeddings.encoder and embeddings.encoder.to_json(),
+        "groups": embeddings.groups and list(embeddings.groups),
+        "default": embeddings.default and [list(half) for half in embeddings.default],
+    }
+
+
+def write_embeddings(path: Path, embeddings: EmbeddingSet) -> None:
+    """Write an uncompressed npz of exactly this name: vectors, labels, classes, ids, meta "
+    "(JSON)."""
+    meta = json.dumps(meta_of(embeddings), sort_keys=True, allow_nan=False)
+    arrays = {
+        "vectors": np.asarray(embeddings.vectors),
+        "labels": embeddings.labels,
+        "classes": np.array(embeddings.classes),
+        "ids": np.array(embeddings.ids),
+        "meta": np.array(meta),
+    }
+    write_npz(path, arrays)
+
+
+def read_embeddings(path: Path) -> EmbeddingSet:
+    """The embeddings of an npz file of any origin; only `vectors` and `labels` are required.
+
+    Labels are ints or strings; ints index `classes` where these are given, else they are the names.
+    """
+    arrays = read_npz(path)
+    if missing := {"vectors", "labels"} - arrays.keys():
+        raise FormatError(
+            f"{path} lacks {' and '.join(sorted(missing))}; expected vectors (n, d) and labels "
+            "(n,)."
+        )
+    vectors = arrays["vectors"]
+    if vectors.ndim != 2 or vectors.dtype.kind != "f":
+        raise FormatError(
+            f"{path}: vectors are {vectors.dtype} of shape {vectors.shape}; expected (n, d) floats."
+        )
+    classes, labels = _labels(path, arrays)
+    ids = arrays["ids"].astype(str).tolist() if "ids" in arrays else map(str, range(len(labels)))
+    meta = _meta(path, arrays)
+    vectors = np.ascontiguousarray(vectors, dtype=np.float32)
+    content = meta.get("content_fingerprint")
+    return EmbeddingSet(
+        dataset=meta.get("dataset") or path.stem,
+        classes=classes,
+        labels=labels,
+        ids=tuple(ids),
+        vectors=vectors,
+        content_fingerprint=content
+        or digest([list(classes), labels.tolist(), array_digest(vectors)]),
+        **provenance(meta),
+    )
+
+
+def provenance(meta: Mapping[str, Any]) -> dict[str, Any]:
+    """The optional fields of an `EmbeddingSet` out of its meta record."""
+    groups, default = meta.get("groups"), meta.get("default")
+    return {
+        "encoder": EncoderSpec.from_json(meta.get("encoder")),
+        "groups": tuple(groups) if groups else None,
+        "default": (tuple(default[0]), tuple(default[1])) if default else None,
+    }
+
+
+def _labels(path: Path, arrays: Mapping[str, Array]) -> tuple[tuple[str, ...], Array]:
+    labels = arrays["labels"]
+    if labels.ndim != 1 or labels.dtype.kind not in "iuU":
+        raise FormatError(
+            f"{path}: labels are {labels.dtype} of shape {labels.shape}; expected (n,) ints or "
+            "strings."
+        )
+    if "classes" in arrays and labels.dtype.kind != "U":
+        return tuple(arrays["classes"].astype(str).tolist()), labels.astype(np.int64)
+    names, indices = np.unique(labels, return_inverse=True)
+    return tuple(names.astype(str).tolist()), indices.astype(np.int64)
+
+
+def _meta(path: Path, arrays: Mapping[str, Array]) -> dict[str, Any]:
+    if "meta" not in arrays:
+        return {}
+    try:
+        meta = json.loads(str(arrays["meta"]))
+        kind = (meta.get("format"), meta.get("version"))
+    except (ValueError, AttributeError):
+        raise FormatError(f"{path}: meta is no JSON object; write JSON or leave it out.") from None
+    if kind not in ((None, None), ("oodml.embeddings", 1)):
+        raise FormatError(
+            f"{path}: meta has format {kind[0]!r}, version {kind[1]!r}; this oodml reads "
+            "format 'oodml.embeddings', version 1."
+        )
+    return dict(meta)

@@ -1,0 +1,116 @@
+"""Embedding a data set: read in threads, encode in batches, keep every finished shard."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from oodml.data import Dataset, Vectors
+from oodml.embed.cache import Shards
+from oodml.embed.embeddings import EmbeddingSet
+from oodml.embed.images import read_image
+from oodml.embed.sources import open_encoder
+from oodml.embed.spec import Encoder, EncoderSpec
+from oodml.errors import DataError
+
+if TYPE_CHECKING:
+    import torch
+
+Array = np.ndarray[Any, Any]
+Progress = Callable[[int, int], None]
+_READERS = 4
+
+
+def embed_data(
+    data: Dataset,
+    encoder: Encoder | str,
+    *,
+    batch: int = 64,
+    cache: bool = True,
+    progress: Progress | None = None,
+) -> EmbeddingSet:
+    """The vectors `(n, dim)` of a data set; with `cache`, no image is embedded twice.
+
+    `progress(done, total)` is called after every batch. Raises `DataError` naming the image that
+    cannot be read, or the encoder that gives no finite vector.
+    """
+    if isinstance(data.source, Vectors):
+        return _as_embeddings(data, data.source.vectors, data.content_fingerprint(), None)
+    encoder = open_encoder(encoder) if isinstance(encoder, str) else encoder
+    fingerprint = data.content_fingerprint()
+    shards = Shards.of(encoder.spec, fingerprint, len(data), keep=cache)
+    if not shards.complete():
+        _fill(shards, data, encoder, batch, progress)
+    return _as_embeddings(data, shards.join(), fingerprint, encoder.spec)
+
+
+def _as_embeddings(
+    data: Dataset, vectors: Array, fingerprint: str, spec: EncoderSpec | None
+) -> EmbeddingSet:
+    return EmbeddingSet(
+        dataset=data.name,
+        classes=data.classes,
+        labels=data.labels,
+        ids=data.ids,
+        vectors=vectors,
+        content_fingerprint=fingerprint,
+        encoder=spec,
+        groups=data.groups,
+        default=data.default,
+    )
+
+
+def _fill(
+    shards: Shards, data: Dataset, encoder: Encoder, batch: int, progress: Progress | None
+) -> None:
+    done = 0
+    for shard, rows in enumerate(shards.ranges()):
+        if not shards.has(shard):
+            vectors = []
+            for block in _batches(data, encoder, rows, batch):
+                vectors.append(_encode(encoder, block))
+                if progress:
+                    progress(done + sum(map(len, vectors)), len(data))
+            shards.put(shard, np.concatenate(vectors))
+        done += len(rows)
+        if progress:
+            progress(done, len(data))
+
+
+def _batches(data: Dataset, encoder: Encoder, rows: range, batch: int) -> Iterator[torch.Tensor]:
+    """Batches of uint8 images; the next one is read while this one is encoded."""
+    import torch
+
+    def load(row: int) -> Array:
+        return encoder.transform(read_image(data, row))
+
+    with ThreadPoolExecutor(_READERS) as readers:
+        starts = range(rows.start, rows.stop, batch)
+        pending = [readers.submit(load, row) for row in rows[:batch]]
+        for start in starts:
+            following = range(start + batch, min(start + 2 * batch, rows.stop))
+            ahead = [readers.submit(load, row) for row in following]
+            try:
+                yield torch.from_numpy(np.stack([future.result() for future in pending]))
+            finally:
+                if any(future.exception() for future in pending if future.done()):
+                    readers.shutdown(wait=False, cancel_futures=True)
+            pending = ahead
+
+
+def _encode(encoder: Encoder, block: torch.Tensor) -> Array:
+    import torch
+
+    with torch.inference_mode():
+        vectors = encoder(block).float().cpu().numpy()
+    expected = (len(block), encoder.spec.dim)
+    if vectors.shape != expected or not np.isfinite(vectors).all():
+        raise DataError(
+            f"Encoder {encoder.spec.name!r} gave vectors of shape {vectors.shape}"
+            f"{' with NaN or infinity' if vectors.shape == expected else ''}; expected finite "
+            f"{expected}."
+        )
+    return vectors

@@ -1,0 +1,47 @@
+"""Class-balanced batches; batch t is a pure function of (seed, t)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from oodml.errors import DataError
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BalancedSampler:
+    """`batch // per_class` classes a batch, `per_class` images of each.
+
+    Classes are drawn without replacement (all of them where there are fewer), images too where a
+    class has enough. `rows[c]` are the image rows of class c.
+    """
+
+    rows: tuple[Array, ...]
+    batch: int
+    per_class: int
+    seed: int
+
+    @classmethod
+    def of(cls, labels: Array, *, batch: int, per_class: int, seed: int) -> BalancedSampler:
+        order = np.argsort(labels, kind="stable")
+        counts = np.bincount(labels)
+        rows = tuple(np.split(order, np.cumsum(counts)[:-1]))
+        if len(rows) < 2 or counts.max() < 2:
+            raise DataError(
+                f"{len(rows)} train classes of at most {counts.max()} images; "
+                "training needs two classes, and one with two images."
+            )
+        return cls(rows, batch, per_class, seed)
+
+    def draw(self, step: int) -> Array:
+        """The image rows of batch `step`."""
+        rng = np.random.default_rng([self.seed, step])
+        classes = rng.permutation(len(self.rows))[: max(2, self.batch // self.per_class)]
+        return np.concatenate([self._images(rng, self.rows[c]) for c in classes])
+
+    def _images(self, rng: np.random.Generator, rows: Array) -> Array:
+        return rng.choice(rows, self.per_class, replace=len(rows) < self.per_class)

@@ -1,0 +1,6 @@
+"""Figures from values; nothing here shows or saves by itself."""
+
+from oodml.plot.curves import metric_label, plot_curves
+from oodml.plot.style import figure_bytes
+
+__all__ = ["figure_bytes", "metric_label", "plot_curves"]

@@ -1,0 +1,147 @@
+"""The figure of the suite: recall against shift, one line for each method."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from oodml.curve import REFERENCE, Curve, labels
+from oodml.plot.style import COLOURS, GREY, INK, MARKERS, styled
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+
+SHIFT = "Shift (Fréchet distance between class means)"
+_WIDTH, _HEIGHT = 4.9, 3.0  # inches, without the legend; text stays legible in a column of 3.3
+_MOST_BANDS = 4  # more of them mix to brown
+_ASIDE = 1.6  # points from one curve's bars to the next one's
+
+
+def plot_curves(
+    curves: Sequence[Curve], *, title: str | None = None, x_label: str = SHIFT
+) -> Figure:
+    """Metric against shift with 95 % intervals, as wide as a column; the legend gives AGS.
+
+    A single frozen encoder among others is the reference, grey and dashed. Up to four curves have
+    bands; more have bars, side by side so that they can be told apart. Chance is drawn where it
+    falls into view.
+    """
+    _check(curves)
+    with styled():
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(_WIDTH, _HEIGHT), layout="constrained")
+        axes = figure.add_subplot()
+        lines = _draw(axes, curves)
+        _draw_chance(axes, curves)
+        axes.set_xlabel(x_label)
+        axes.set_ylabel(metric_label(curves[0].metric))
+        axes.tick_params(length=3, width=0.7)
+        _add_legend(figure, lines, title)
+        # What is laid out once does not move when it is drawn again.
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
+    return figure
+
+
+def metric_label(metric: str) -> str:
+    """A metric's name as a figure spells it: `recall@1` is `Recall@1`, `map@r` is `MAP@R`."""
+    upper = metric.partition("@")[0] in ("map", "mrr", "nmi", "ami", "f1")
+    return metric.upper() if upper else metric[:1].upper() + metric[1:]
+
+
+def _check(curves: Sequence[Curve]) -> None:
+    found = {(curve.metric, curve.dataset, curve.sequence) for curve in curves}
+    if len(found) != 1:
+        raise ValueError(
+            f"Expected curves of one metric and one sequence of splits; got {sorted(found)}."
+        )
+
+
+def _draw(axes: Axes, curves: Sequence[Curve]) -> list[Line2D]:
+    """One line for each curve, with its interval; gives the lines."""
+    from matplotlib.transforms import ScaledTranslation
+
+    lines = []
+    for index, (curve, look) in enumerate(zip(curves, _looks(curves), strict=True)):
+        if len(curves) <= _MOST_BANDS:
+            axes.fill_between(curve.x, curve.low, curve.high, color=look["color"], alpha=0.13, lw=0)
+            place = axes.transData
+        else:
+            points = _ASIDE * (index - (len(curves) - 1) / 2)
+            aside = ScaledTranslation(points / 72, 0, axes.figure.dpi_scale_trans)
+            place = axes.transData + aside
+            axes.vlines(
+                curve.x, curve.low, curve.high, color=look["color"], alpha=0.45, lw=0.9
+            ).set_transform(place)
+        lines += axes.plot(curve.x, curve.mean, transform=place, **look)
+    for line, curve, name in zip(lines, curves, labels(curves), strict=True):
+        line.set_label(_legend_text(curve, name))
+    return lines
+
+
+def _looks(curves: Sequence[Curve]) -> list[dict[str, Any]]:
+    """Colour, marker and line of each curve."""
+    lone = len(curves) > 1 and sum(curve.method == REFERENCE for curve in curves) == 1
+    grey = {"color": GREY, "marker": "o", "ls": (0, (4, 2)), "mfc": "white", "mew": 1.0}
+    looks: list[dict[str, Any]] = []
+    taken = 0
+    for curve in curves:
+        if lone and curve.method == REFERENCE:
+            looks.append(grey)
+            continue
+        index = taken % len(COLOURS)
+        line = "-" if taken < len(COLOURS) else (0, (1, 1))
+        looks.append(
+            {"color": COLOURS[index], "marker": MARKERS[index], "ls": line, "mec": "white"}
+        )
+        taken += 1
+    return looks
+
+
+def _draw_chance(axes: Axes, curves: Sequence[Curve]) -> None:
+    low, high = axes.get_ylim()
+    curve = max(curves, key=lambda curve: len(curve.ranks))
+    if np.isnan(curve.chance).any() or curve.chance.max() < low:
+        return
+    axes.plot(curve.x, curve.chance, color=INK, lw=0.8, ls=":")
+    axes.annotate(
+        "chance",
+        (curve.x[-1], curve.chance[-1]),
+        (0, 2.5),
+        textcoords="offset points",
+        ha="right",
+        fontsize=7.5,
+    )
+    axes.set_ylim(low, high)
+
+
+def _legend_text(curve: Curve, name: str) -> str:
+    if curve.ags is None:
+        return f"{name}\nAGS undefined"
+    if curve.ags_low is None or curve.ags_high is None:
+        return f"{name}\nAGS {curve.ags:.3f}"
+    half = max(curve.ags_high - curve.ags, curve.ags - curve.ags_low)
+    return f"{name}\nAGS {curve.ags:.3f} ± {half:.3f}"
+
+
+def _add_legend(figure: Figure, lines: Sequence[Line2D], title: str | None) -> None:
+    """A legend above the axes in as many columns as fit; the figure grows by its height."""
+    for columns in range(min(4, len(lines)), 0, -1):
+        legend = figure.legend(
+            handles=lines,
+            loc="outside upper left",
+            ncols=columns,
+            title=title,
+            alignment="left",
+            title_fontproperties={"size": 9.5, "weight": "bold"},
+        )
+        box = legend.get_window_extent()
+        if box.width <= figure.bbox.width or columns == 1:
+            figure.set_size_inches(_WIDTH, _HEIGHT + box.height / figure.dpi)
+            return
+        legend.remove()

@@ -1,0 +1,102 @@
+"""Curves as one HTML page that needs nothing else: no script, no other file, no network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from oodml.curve import REFERENCE, Curve, labels
+from oodml.plot import metric_label
+from oodml.report.table import text_table
+
+
+def build_page(
+    curves: Sequence[Curve],
+    *,
+    title: str,
+    summary: Mapping[str, str],
+    svg: str,
+    splits: Sequence[Mapping[str, Any]] = (),
+    commands: Sequence[str] = (),
+) -> str:
+    """The report of some curves of one sequence as a page of HTML; the same input, the same bytes.
+
+    `summary` are facts to list (data set, encoder, ...), `svg` is the figure and goes in as it is,
+    `splits` are dicts with `rank`, `shift`, `n_train` and `n_test`, `commands` made the results.
+    """
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from markupsafe import Markup
+
+    start = svg.find("<svg")
+    if not curves or start < 0:
+        raise ValueError("A report needs at least one curve, and its figure as SVG.")
+    header, *rows, areas = text_table(curves, splits)
+    environment = Environment(
+        loader=PackageLoader("oodml.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    return environment.get_template("page.html.j2").render(
+        title=title,
+        lead=_lead(curves),
+        summary=summary,
+        svg=Markup(svg[start:]),
+        figure_text=_figure_text(curves),
+        header=header,
+        rows=rows,
+        areas=areas,
+        notes=[(n, c.note) for n, c in zip(labels(curves), curves, strict=True) if c.note],
+        metric=_meaning(curves[0].metric),
+        sequence=curves[0].sequence[:12],
+        commands=commands,
+    )
+
+
+def _lead(curves: Sequence[Curve]) -> str:
+    """One sentence: what falls from where to where as the test classes get farther away."""
+    named = list(zip(labels(curves), curves, strict=True))
+    frozen = [pair for pair in named if pair[1].method == REFERENCE]
+    pool = [pair for pair in named if pair[1].method != REFERENCE] or frozen
+    name, best = max(pool, key=lambda pair: pair[1].ags or 0.0)
+    praise = " (highest AGS)" if len(pool) > 1 and best.ags is not None else ""
+    paths = [f"{name}{praise} {_path(best)}"]
+    if len(frozen) == 1 and pool is not frozen:
+        paths.append(f"the frozen encoder {_path(frozen[0][1])}")
+    metric = metric_label(curves[0].metric)
+    return f"{metric} on classes that were not trained on, from near to far: {'; '.join(paths)}."
+
+
+def _path(curve: Curve) -> str:
+    if len(curve.ranks) < 2:
+        return f"reaches {curve.mean[0]:.3f}"
+    verb = "falls" if curve.mean[-1] < curve.mean[0] else "goes"
+    return f"{verb} from {curve.mean[0]:.3f} to {curve.mean[-1]:.3f}"
+
+
+def _figure_text(curves: Sequence[Curve]) -> str:
+    metric = metric_label(curves[0].metric)
+    none = all(np.isnan(curve.low).all() for curve in curves)
+    intervals = "" if none else " with 95 % intervals"
+    text = f"{metric} against shift{intervals}, {curves[0].dataset}; each mark is a split. "
+    chance = np.concatenate([curve.chance for curve in curves])
+    if np.isnan(chance).any():
+        return text.strip()
+    low, high = f"{chance.min():.3f}", f"{chance.max():.3f}"
+    return f"{text}Chance: {low if low == high else f'{low} to {high}'}."
+
+
+def _meaning(metric: str) -> str:
+    """What a metric is, as the predicate of a sentence."""
+    name, _, k = metric.partition("@")
+    if name != "recall" or not k.isdigit():
+        return f"{metric_label(metric)} is computed over all test images by cosine similarity"
+    nearest = "whose nearest other image is" if k == "1" else f"with one of the {k} nearest others"
+    return (
+        f"{metric_label(metric)} is the share of the test images {nearest} of the same class, "
+        "by cosine similarity; ties count against the model"
+    )

@@ -1,0 +1,83 @@
+"""Scoring embeddings on the test classes of a split."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from oodml.embed import EmbeddingSet
+from oodml.methods import FeatureEncoder
+from oodml.metrics import DEFAULT_METRICS, METRIC_VERSION, find_metric, rank_positives, sum_by_class
+from oodml.score.card import ScoreCard
+from oodml.split import SplitSequence
+
+Array = np.ndarray[Any, Any]
+_BLOCK = 8192
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """Who is scored: what a card says of the model."""
+
+    method: str = "frozen"
+    encoder: str = "embeddings"
+    seed: int | None = None
+    protocol: str = "head"
+    spec: str | None = None
+
+
+def score_split(
+    embeddings: EmbeddingSet,
+    sequence: SplitSequence,
+    rank: int,
+    *,
+    subject: Subject,
+    trained: FeatureEncoder | None = None,
+    metrics: Sequence[str] = DEFAULT_METRICS,
+) -> ScoreCard:
+    """The card of the test classes of split `rank`: queries and gallery are all of their images.
+
+    With `trained`, the vectors are passed through it first.
+    """
+    split = sequence.at(rank)
+    test = embeddings.of(split.test)
+    vectors = test.vectors if trained is None else transform(trained, test.vectors)
+    ranks = rank_positives(vectors, test.labels)
+    found = {name: find_metric(name) for name in metrics}
+    sums = {}
+    for name, metric in found.items():
+        scored, sums[name], counts = sum_by_class(metric.per_query(ranks), ranks)
+    shift = split.shift if split.shift is not None else float(split.rank)
+    return ScoreCard(
+        dataset=embeddings.dataset,
+        sequence=sequence.digest,
+        rank=rank,
+        shift=shift,
+        method=subject.method,
+        encoder=subject.encoder,
+        seed=subject.seed,
+        protocol=subject.protocol,
+        metric_version=METRIC_VERSION,
+        classes=tuple(test.classes[label] for label in scored),
+        counts=counts,
+        sums=sums,
+        chance={name: metric.chance(ranks) for name, metric in found.items()},
+        excluded=ranks.excluded,
+        tied=ranks.tied,
+        spec=subject.spec,
+    )
+
+
+def transform(encoder: FeatureEncoder, vectors: Array) -> Array:
+    """`(n, d)` vectors through an encoder on features, in blocks: `(n, dim)` float32."""
+    import torch
+
+    with torch.inference_mode():
+        blocks = (
+            encoder(torch.from_numpy(np.array(vectors[start : start + _BLOCK], dtype=np.float32)))
+            for start in range(0, len(vectors), _BLOCK)
+        )
+        return np.concatenate([block.numpy() for block in blocks])

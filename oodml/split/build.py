@@ -1,0 +1,118 @@
+"""Building a sequence: measure, search, levels, validation classes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from oodml.embed import EmbeddingSet
+from oodml.errors import SplitError, UnknownNameError
+from oodml.registry import Registry
+from oodml.shift import MEASURES, class_moments
+from oodml.split.paper import OODML
+from oodml.split.problem import Candidate, Problem, Search, Sides
+from oodml.split.sequence import Names, Split, SplitSequence
+
+SEARCHES: Registry[Search] = Registry("searches", {"ooDML": OODML})
+FEWEST_CLASSES = 4
+
+
+def build_splits(
+    embeddings: EmbeddingSet,
+    *,
+    search: str = "ooDML",
+    measure: str = "frechet",
+    levels: int = 9,
+    seed: int = 0,
+    options: Mapping[str, Any] | None = None,
+) -> SplitSequence:
+    """At most `levels` splits of growing shift, with a quarter of each train side for validation.
+
+    The search starts from the data set's published halves, else from the halves in name order.
+    Raises `SplitError` where there are fewer than 4 classes, or the classes cannot be told apart.
+    """
+    _check(embeddings, levels)
+    method = SEARCHES[search]
+    chosen = _resolved(search, method, options or {})
+    problem = Problem(
+        means=class_moments(embeddings).means,
+        name_rank=np.argsort(np.argsort(np.array(embeddings.classes))),
+        distance=MEASURES[measure].on(embeddings),
+        start=start_sides(embeddings),
+        levels=levels,
+        seed=seed,
+    )
+    found = method.find(problem, chosen)
+    if found[-1].shift <= 0:
+        raise SplitError(
+            f"All class means of {embeddings.dataset!r} are equal; splits need classes that differ."
+        )
+    splits = (
+        make_split(embeddings.classes, candidate, rank, seed)
+        for rank, candidate in enumerate(found, start=1)
+    )
+    return SplitSequence(
+        dataset=embeddings.dataset,
+        splits=tuple(splits),
+        class_fingerprint=embeddings.class_fingerprint(),
+        content_fingerprint=embeddings.content_fingerprint,
+        encoder=embeddings.encoder,
+        measure=measure,
+        search=search,
+        seed=seed,
+        options=chosen,
+    )
+
+
+def _check(embeddings: EmbeddingSet, levels: int) -> None:
+    count = len(embeddings.classes)
+    if count < FEWEST_CLASSES:
+        raise SplitError(
+            f"{embeddings.dataset!r} has {count} classes; a split needs at least {FEWEST_CLASSES}, "
+            "two on either side."
+        )
+    if levels < 1:
+        raise SplitError(f"{levels} levels were asked for; expected at least 1.")
+
+
+def _resolved(search: str, method: Search, options: Mapping[str, Any]) -> dict[str, Any]:
+    if unknown := options.keys() - method.options.keys():
+        raise UnknownNameError(
+            f"Search {search!r} has no option {min(unknown)!r}; it takes: "
+            f"{', '.join(method.options)}."
+        )
+    return {**method.options, **options}
+
+
+def start_sides(embeddings: EmbeddingSet) -> Sides:
+    """The published halves, else the first and second half of the classes in name order."""
+    index = {name: row for row, name in enumerate(embeddings.classes)}
+    if embeddings.default is not None:
+        train, test = embeddings.default
+    else:
+        names = sorted(embeddings.classes)
+        train, test = tuple(names[: len(names) // 2]), tuple(names[len(names) // 2 :])
+    return Sides(np.array([index[n] for n in train]), np.array([index[n] for n in test]))
+
+
+def make_split(classes: Names, candidate: Candidate, rank: int, seed: int) -> Split:
+    """The split of a candidate: names for rows, and validation classes drawn from the train "
+    "side."""
+    train = tuple(sorted(classes[row] for row in candidate.sides.train))
+    test = tuple(classes[row] for row in candidate.sides.test)
+    val = validation_classes(train, seed=seed, rank=rank)
+    kept = tuple(name for name in train if name not in set(val))
+    return Split(rank, float(f"{candidate.shift:.9g}"), kept, val, test)
+
+
+def validation_classes(train: Names, *, seed: int, rank: int) -> Names:
+    """A quarter of the train side, rounded up, as in the published splits; drawn by seed and rank.
+
+    Never so many that fewer than two train classes are left.
+    """
+    count = max(0, min(len(train) - (3 * len(train)) // 4, len(train) - 2))
+    rng = np.random.default_rng([seed, rank])
+    chosen = rng.permutation(len(train))[:count]
+    return tuple(sorted(train[row] for row in chosen))

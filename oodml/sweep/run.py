@@ -1,0 +1,169 @@
+"""`run_methods`: every method on every split with every seed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import BrokenExecutor, Executor, as_completed
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from oodml.data import Dataset
+from oodml.embed import EmbeddingSet, embed_data, write_embeddings
+from oodml.errors import RunError
+from oodml.methods import Budget, find_method, parameters
+from oodml.metrics import METRIC_VERSION
+from oodml.score import ScoreCard
+from oodml.split import SplitSequence, require_classes, write_sequence
+from oodml.sweep.executors import SerialExecutor
+from oodml.sweep.jobs import Failure, Job, carry_out
+from oodml.sweep.runs import RunStore
+from oodml.sweep.spec import RunSpec
+
+Progress = Callable[[int, int], None]
+ATTEMPTS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """What to run: methods by name, seeds, and what all of them share."""
+
+    methods: tuple[str, ...]
+    seeds: tuple[int, ...] = (0, 1, 2)
+    protocol: str = "head"
+    selection: str = "last"
+    budget: Budget = field(default_factory=Budget)
+
+    def specs(self, embeddings: EmbeddingSet, sequence: SplitSequence) -> list[RunSpec]:
+        """A spec a split, method and seed; a method without randomness runs once, with no seed."""
+        features = embeddings.encoder.identity() if embeddings.encoder else embeddings.digest()
+        specs = []
+        for name in dict.fromkeys(self.methods):
+            method = find_method(name)
+            for split in sequence.splits:
+                for seed in self.seeds if method.seeded else (None,):
+                    spec = RunSpec(
+                        content_fingerprint=embeddings.content_fingerprint,
+                        sequence=sequence.digest,
+                        rank=split.rank,
+                        features=features,
+                        method=method.name,
+                        method_version=method.version,
+                        protocol=self.protocol,
+                        selection=self.selection,
+                        metric_version=METRIC_VERSION,
+                        seed=seed,
+                        parameters=parameters(method),
+                        budget=asdict(self.budget) if method.seeded else {},
+                    )
+                    specs.append(spec)
+        return specs
+
+
+def run_methods(
+    data: Dataset | EmbeddingSet,
+    sequence: SplitSequence,
+    *,
+    methods: Sequence[str],
+    encoder: str | None = None,
+    seeds: Iterable[int] = range(3),
+    store: Path | str | None = None,
+) -> list[ScoreCard]:
+    """The cards of every method on every split with every seed.
+
+    `data` is a data set, embedded with `encoder`, or embeddings. With `store`, finished runs are
+    kept there and not repeated. Raises `RunError` where a run failed.
+    """
+    if isinstance(data, Dataset):
+        data = embed_data(data, encoder or _encoder_of(sequence))
+    sweep = Sweep(tuple(methods), tuple(seeds))
+    if store is not None:
+        return run_sweep(data, sequence, sweep, RunStore(Path(store)))
+    with TemporaryDirectory(prefix="oodml-") as folder:
+        return run_sweep(data, sequence, sweep, RunStore(Path(folder)))
+
+
+def _encoder_of(sequence: SplitSequence) -> str:
+    if sequence.encoder is None:
+        raise RunError(
+            f"The splits of {sequence.dataset!r} do not say which encoder to use; name one, such "
+            "as oodml:hog."
+        )
+    return sequence.encoder.name
+
+
+def run_sweep(
+    embeddings: EmbeddingSet,
+    sequence: SplitSequence,
+    sweep: Sweep,
+    store: RunStore,
+    *,
+    executor: Callable[[], Executor] = SerialExecutor,
+    progress: Progress | None = None,
+) -> list[ScoreCard]:
+    """Carry out what is not done yet, and return the cards of all of it.
+
+    `executor()` makes the pool; one that breaks, as when a worker dies, is made anew for what is
+    left. `progress(done, total)` is called after every run. Failures stop nothing else; they are
+    raised together at the end, as one `RunError`.
+    """
+    specs = sweep.specs(embeddings, sequence)
+    jobs = plan_jobs(specs, embeddings, sequence, store)
+    failures: dict[str, Failure] = {}
+    for _ in range(ATTEMPTS):
+        left = [job for job in jobs if not _over(job, store, failures)]
+        if not left:
+            break
+        for failure in _outcomes(executor, left):
+            if failure:
+                failures[failure.spec.digest()] = failure
+            if progress:
+                progress(sum(store.done(spec) for spec in specs) + len(failures), len(specs))
+    if failures:
+        raise RunError(_summary(list(failures.values()), len(specs)))
+    if lost := [job.spec.label() for job in jobs if not store.done(job.spec)]:
+        raise RunError(
+            f"Workers died {ATTEMPTS} times; {len(lost)} runs are left, such as {lost[0]}. Out of "
+            "memory? "
+            "The same command goes on where it was; --executor serial needs the least."
+        )
+    return [card for spec in specs for card in store.cards(spec)]
+
+
+def _over(job: Job, store: RunStore, failures: Mapping[str, Failure]) -> bool:
+    return store.done(job.spec) or job.spec.digest() in failures
+
+
+def _outcomes(executor: Callable[[], Executor], jobs: list[Job]) -> Iterator[Failure | None]:
+    """What became of each job, as it ends; nothing more once the pool is broken."""
+    pool = executor()
+    try:
+        for future in as_completed([pool.submit(carry_out, job) for job in jobs]):
+            yield future.result()
+    except BrokenExecutor:
+        return
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def plan_jobs(
+    specs: list[RunSpec], embeddings: EmbeddingSet, sequence: SplitSequence, store: RunStore
+) -> list[Job]:
+    """The jobs of those specs that are not done, their inputs written into the store."""
+    require_classes(sequence, embeddings)
+    left = [spec for spec in specs if not store.done(spec)]
+    if not left:
+        return []
+    vectors = store.root / "inputs" / f"{embeddings.digest()[:16]}.npz"
+    splits = store.root / "inputs" / f"{sequence.digest[:16]}.json"
+    if not vectors.exists():
+        write_embeddings(vectors, embeddings)
+    if not splits.exists():
+        write_sequence(splits, sequence)
+    encoder = embeddings.encoder.name if embeddings.encoder else "embeddings"
+    return [Job(spec, vectors, splits, store.root, encoder) for spec in left]
+
+
+def _summary(failures: list[Failure], total: int) -> str:
+    lines = [f"  {f.spec.label()}: {f.reason} (see {f.log})" for f in failures]
+    return f"{len(failures)} of {total} runs failed; the others are kept:\n" + "\n".join(lines)

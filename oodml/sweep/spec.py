@@ -1,0 +1,70 @@
+"""`RunSpec`: everything that a result depends on, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from oodml.errors import FormatError
+from oodml.store import canonical_json, digest
+
+
+@dataclass(frozen=True, slots=True)
+class RunSpec:
+    """One run: a method, trained on one split's train side with one seed, scored on its test side.
+
+    `features` is the identity of the encoder that made the vectors, or the digest of bare vectors.
+    It holds no path and no host. Fields that are None are not part of the digest, so that a later
+    version can add one and keep every earlier result.
+    """
+
+    content_fingerprint: str
+    sequence: str
+    rank: int
+    features: str
+    method: str
+    method_version: int
+    protocol: str
+    selection: str
+    metric_version: int
+    precision: str = "float32"
+    seed: int | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    budget: Mapping[str, Any] = field(default_factory=dict)
+    adapter: str | None = None
+    shots: int | None = None
+    control: int | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> RunSpec:
+        known = {entry.name for entry in fields(cls)}
+        try:
+            return cls(**{key: value for key, value in record.items() if key in known})
+        except TypeError as error:
+            raise FormatError(f"This is no run spec: {error}.") from None
+
+    def digest(self) -> str:
+        return digest({key: value for key, value in self.to_json().items() if value is not None})
+
+    def label(self) -> str:
+        """A short text for people: method, split, seed."""
+        seed = "" if self.seed is None else f", seed {self.seed}"
+        return f"{method_label(self.method, self.parameters)}, split {self.rank}{seed}"
+
+
+def method_label(method: str, parameters: Mapping[str, Any]) -> str:
+    """The method with those of its parameters that are not the defaults."""
+    from oodml.methods import METHODS
+    from oodml.methods.method import parameters as defaults_of
+
+    defaults = defaults_of(METHODS[method]()) if method in METHODS else {}
+    changed = [
+        f"{key}={value if isinstance(value, str) else canonical_json(value)}"
+        for key, value in sorted(parameters.items())
+        if defaults.get(key) != value
+    ]
+    return method + ("?" + "&".join(changed) if changed else "")

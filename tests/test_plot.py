@@ -1,0 +1,153 @@
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from oodml.curve.curves import Curve
+from oodml.plot import figure_bytes, metric_label, plot_curves
+
+
+def make_curve(method="triplet", start=0.64, *, ags=0.6, chance=0.02, **changes):
+    mean = np.linspace(start, start - 0.1, 5)
+    fields = {
+        "method": method,
+        "dataset": "glyphs",
+        "encoder": "oodml:hog",
+        "protocol": "head",
+        "shots": None,
+        "sequence": "a" * 64,
+        "metric": "recall@1",
+        "ranks": (1, 2, 3, 4, 5),
+        "x": np.array([1.0, 3.0, 8.0, 20.0, 31.0]),
+        "mean": mean,
+        "low": mean - 0.02,
+        "high": mean + 0.02,
+        "ags": ags,
+        "ags_low": None if ags is None else ags - 0.01,
+        "ags_high": None if ags is None else ags + 0.01,
+        "chance": np.full(5, chance),
+        "seeds": (0, 1, 2),
+        "classes": (50,) * 5,
+    }
+    return Curve(**{**fields, **changes})
+
+
+def texts(figure):
+    (legend,) = figure.legends
+    return [text.get_text() for text in legend.get_texts()]
+
+
+@pytest.mark.parametrize("kind", ["svg", "png", "pdf"])
+def test_same_curves_same_bytes(kind):
+    curves = [make_curve("frozen", 0.5), make_curve()]
+    figure = plot_curves(curves, title="glyphs")
+    first = figure_bytes(figure, kind)
+    assert first == figure_bytes(figure, kind)
+    assert first == figure_bytes(plot_curves(curves, title="glyphs"), kind)
+
+
+def test_settings_of_the_user_neither_shine_through_nor_change():
+    import matplotlib
+
+    plain = figure_bytes(plot_curves([make_curve()]), "svg")
+    with matplotlib.rc_context({"font.size": 20, "axes.grid": False, "lines.linewidth": 9}):
+        before = dict(matplotlib.rcParams)
+        assert figure_bytes(plot_curves([make_curve()]), "svg") == plain
+        assert dict(matplotlib.rcParams) == before
+
+
+def test_svg_names_no_other_site_and_holds_text_as_paths():
+    svg = figure_bytes(plot_curves([make_curve()]), "svg").decode()
+    assert "<text" not in svg
+    assert "metadata" not in svg
+    assert not re.search(r'(?:src|href)="(?!#)', svg)
+
+
+def test_png_has_200_dots_an_inch():
+    figure = plot_curves([make_curve()])
+    data = figure_bytes(figure, "png")
+    assert int.from_bytes(data[16:20], "big") == round(figure.get_figwidth() * 200)
+
+
+def test_the_legend_gives_ags_and_the_axes_their_names():
+    curves = [make_curve("frozen", 0.5, ags=0.45), make_curve(ags=None)]
+    figure = plot_curves(curves, title="glyphs", x_label="Rank")
+    assert texts(figure) == ["frozen\nAGS 0.450 ± 0.010", "triplet\nAGS undefined"]
+    assert figure.legends[0].get_title().get_text() == "glyphs"
+    assert figure.axes[0].get_xlabel() == "Rank"
+    assert figure.axes[0].get_ylabel() == "Recall@1"
+    unsure = make_curve(ags_low=None, ags_high=None)
+    assert texts(plot_curves([unsure])) == ["triplet\nAGS 0.600"]
+
+
+def test_metric_labels():
+    assert metric_label("recall@1") == "Recall@1"
+    assert metric_label("map@r") == "MAP@R"
+    assert metric_label("nmi") == "NMI"
+
+
+def test_frozen_is_the_grey_reference_only_when_there_are_others():
+    def colours(curves):
+        return [line.get_color() for line in plot_curves(curves).axes[0].lines]
+
+    frozen, other = make_curve("frozen"), make_curve("frozen", encoder="oodml:pixels")
+    assert colours([frozen, make_curve()])[0] != colours([frozen])[0]
+    assert colours([frozen])[0] == colours([frozen, make_curve()])[1]
+    assert len(set(colours([frozen, other]))) == 2
+
+
+@pytest.mark.parametrize("count", [1, 4, 5, 12])
+def test_every_curve_is_told_apart_and_its_legend_fits(count):
+    curves = [make_curve(f"a-method-of-some-name-{n}", 0.6 + 0.01 * n) for n in range(count)]
+    figure = plot_curves(curves)
+    lines = figure.axes[0].lines
+    looks = {(line.get_color(), line.get_marker(), str(line.get_linestyle())) for line in lines}
+    assert len(looks) == count
+    assert figure.legends[0].get_window_extent().width <= figure.bbox.width
+    assert figure.axes[0].get_window_extent().height > 1.8 * figure.dpi
+
+
+def test_chance_is_drawn_only_where_it_is_in_view():
+    assert len(plot_curves([make_curve(chance=0.02)]).axes[0].lines) == 1
+    assert len(plot_curves([make_curve(chance=0.55)]).axes[0].lines) == 2
+    assert len(plot_curves([make_curve(chance=np.nan)]).axes[0].lines) == 1
+
+
+def test_a_point_without_interval_is_drawn_all_the_same():
+    curve = make_curve()
+    holes = make_curve(low=np.full(5, np.nan), high=np.full(5, np.nan))
+    assert figure_bytes(plot_curves([holes]), "svg") != figure_bytes(plot_curves([curve]), "svg")
+
+
+def test_curves_of_several_sequences_share_no_figure():
+    for curves in ([], [make_curve(), make_curve(sequence="b" * 64)]):
+        with pytest.raises(ValueError, match="one sequence"):
+            plot_curves(curves)
+
+
+def test_an_unknown_kind_of_file_lists_the_known_ones():
+    with pytest.raises(ValueError, match="svg, png, pdf"):
+        figure_bytes(plot_curves([make_curve()]), "gif")
+
+
+def test_importing_curve_plot_and_report_loads_nothing_heavy():
+    heavy = ("torch", "sklearn", "matplotlib", "scipy", "jinja2")
+    code = (
+        "import sys, oodml.curve, oodml.plot, oodml.report;"
+        f"sys.exit(','.join(name for name in {heavy} if name in sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_drawing_leaves_pyplot_alone():
+    code = (
+        "import sys; sys.path.insert(0, 'tests');"
+        "from test_plot import make_curve; from oodml.plot import plot_curves, figure_bytes;"
+        "figure_bytes(plot_curves([make_curve()]), 'svg');"
+        "sys.exit('matplotlib.pyplot' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
