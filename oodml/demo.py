@@ -77,7 +77,7 @@ def run_demo(folder: Path, stage: Stage) -> Demo:
 
 def summarise(sequence: SplitSequence, cards: list[ScoreCard]) -> Demo:
     """Curves of all methods, and what training gains at each split over the frozen encoder."""
-    curves = tuple(build_curves(cards, levels=len(sequence.splits)))
+    curves = tuple(build_curves(cards))
     shift, gain = gains(cards, TRAINED)
     return Demo(sequence, curves, tuple(gain.tolist()), rank_correlation(shift, gain))
 

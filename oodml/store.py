@@ -68,8 +68,7 @@ def file_digest(path: Path) -> str:
 
 
 def array_digest(array: np.ndarray[Any, Any]) -> str:
-    """The sha256 of an array's type, shape and bytes, read in blocks so that a memory map stays "
-    "one."""
+    """The sha256 of an array's type, shape and bytes, read in blocks to spare memory maps."""
     state = hashlib.sha256(f"{array.dtype.str}{array.shape}".encode())
     rows = max(1, (1 << 24) // max(1, array.nbytes // max(1, len(array))))
     for start in range(0, len(array), rows):
@@ -147,10 +146,10 @@ def write_npz(path: Path, arrays: Mapping[str, np.ndarray[Any, Any]]) -> None:
 def read_npz(path: Path) -> Arrays:
     """All arrays of an npz file; object arrays, which would need pickle, are refused."""
     try:
-        archive = np.load(path, allow_pickle=False)
-        if not isinstance(archive, np.lib.npyio.NpzFile):
-            raise FormatError(f"{path} is a single array; expected an npz archive.")
-        with archive:
+        with path.open("rb") as stream:
+            archive = np.load(stream, allow_pickle=False)
+            if not isinstance(archive, np.lib.npyio.NpzFile):
+                raise FormatError(f"{path} is a single array; expected an npz archive.")
             return {name: archive[name] for name in archive.files}
     except FileNotFoundError:
         raise FormatError(f"{path} does not exist; expected an npz file.") from None

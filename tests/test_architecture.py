@@ -14,11 +14,28 @@ import oodml
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "oodml"
 FILES = sorted(PACKAGE.rglob("*.py"))
-LAYERS = (
-    "errors store registry data embed shift split metrics methods adapt score curve sweep board "
-    "plot "
-    "report bench doctor demo cli"
-).split()
+LAYERS = [
+    "errors",
+    "store",
+    "registry",
+    "data",
+    "embed",
+    "shift",
+    "split",
+    "metrics",
+    "methods",
+    "adapt",
+    "score",
+    "curve",
+    "sweep",
+    "board",
+    "plot",
+    "report",
+    "bench",
+    "doctor",
+    "demo",
+    "cli",
+]
 LONGEST = 400
 HEAVY = ("torch", "torchvision", "sklearn", "ot", "matplotlib")
 

@@ -24,7 +24,9 @@ def echo_table(header: Sequence[str], rows: Iterable[Sequence[str]], *, title: s
     console = Console()
     if not console.is_terminal:
         console = Console(width=240)
-    table = Table(*header, title=title or None, box=box.SIMPLE_HEAD, title_justify="left")
+    if title:
+        click.echo(title)
+    table = Table(*header, box=box.SIMPLE_HEAD)
     for column, name in zip(table.columns, header, strict=True):
         column.justify = "left" if name in ("name", "what") else "right"
         column.no_wrap = True

@@ -16,18 +16,15 @@ from oodml.errors import RunError
 from oodml.score.card import ScoreCard
 
 
-def build_curves(
-    cards: Sequence[ScoreCard], metric: str = "recall@1", *, levels: int | None = None
-) -> list[Curve]:
+def build_curves(cards: Sequence[ScoreCard], metric: str = "recall@1") -> list[Curve]:
     """One curve for each (method, encoder, protocol, shots), the frozen encoder first, then by AGS.
 
-    `levels` is the number of splits of the sequence; without it the highest rank among the cards.
     A rank that some run of a curve lacks leaves its AGS undefined (None), and its note names it.
     """
     cards = together(cards, metric)
     decomposes = all(metric in card.sums for card in cards)
     replicates = class_replicates(cards, metric) if decomposes else None
-    top = levels or max(card.rank for card in cards)
+    top = max(card.levels for card in cards)
     groups: dict[tuple[Any, ...], list[int]] = {}
     for index, card in enumerate(cards):
         groups.setdefault(curve_key(card), []).append(index)
@@ -44,11 +41,9 @@ def build_curves(
     )
 
 
-def build_curve(
-    cards: Sequence[ScoreCard], metric: str = "recall@1", *, levels: int | None = None
-) -> Curve:
+def build_curve(cards: Sequence[ScoreCard], metric: str = "recall@1") -> Curve:
     """The curve of cards that make exactly one."""
-    curves = build_curves(cards, metric, levels=levels)
+    curves = build_curves(cards, metric)
     if len(curves) > 1:
         names = "; ".join(f"{c.method}, {c.encoder}, {c.protocol}" for c in curves)
         raise RunError(

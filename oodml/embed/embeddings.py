@@ -117,8 +117,7 @@ def meta_of(embeddings: EmbeddingSet) -> dict[str, Any]:
 
 
 def write_embeddings(path: Path, embeddings: EmbeddingSet) -> None:
-    """Write an uncompressed npz of exactly this name: vectors, labels, classes, ids, meta "
-    "(JSON)."""
+    """Write vectors, labels, classes, ids and meta (JSON) as an npz of exactly this name."""
     meta = json.dumps(meta_of(embeddings), sort_keys=True, allow_nan=False)
     arrays = {
         "vectors": np.asarray(embeddings.vectors),

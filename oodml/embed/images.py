@@ -34,8 +34,7 @@ def read_image(data: Dataset, index: int) -> Picture:
 
 
 def open_image(path: Path) -> Picture:
-    """A file's first frame, turned upright, over white where it is transparent, in mode L or "
-    "RGB."""
+    """A file's first frame, upright, over white where transparent, in mode L or RGB."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -63,8 +62,7 @@ def _eight_bit(image: Picture) -> Picture:
 
 
 def shape_image(image: Picture, spec: EncoderSpec) -> np.ndarray[Any, Any]:
-    """The `(channels, size, size)` uint8 input of an encoder: mode, resize and centre crop as in "
-    "its spec."""
+    """The `(channels, size, size)` uint8 input of an encoder: mode, size and crop of its spec."""
     image = image.convert(spec.mode)
     resampling = _FILTERS[spec.interpolation]
     if spec.resize is None:

@@ -1,5 +1,4 @@
-"""torchvision networks without their classifier, with published weights, weights from a file, or "
-"none."""
+"""torchvision networks without their classifier: published weights, one's own, or random."""
 
 from __future__ import annotations
 
@@ -51,8 +50,7 @@ class Network:
 
 
 def open_torchvision(name: Name) -> Encoder:
-    """`tv:ARCH[.TAG]` with published weights, or `tv:ARCH?init=random&seed=0`; `size=S` resizes "
-    "both sides."""
+    """`tv:ARCH[.TAG]`, or `tv:ARCH?init=random&seed=0`; `size=S` resizes both sides."""
     options = name.resolve({**_OPTIONS, "init": "", "seed": 0})
     arch, _, tag = name.argument.partition(".")
     build = find_architecture(arch)
@@ -221,8 +219,7 @@ def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
 def _fitted(
     module: torch.nn.Module, state: Mapping[str, torch.Tensor], where: str, arch: str
 ) -> torch.nn.Module:
-    """The module with the weights loaded: every key and shape must match; a classifier may "
-    "differ."""
+    """The module with these weights: every key and shape must match; a classifier may differ."""
     own = module.state_dict()
     prefix = _classifier(module, arch) + "."
     differences = []

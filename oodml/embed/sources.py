@@ -34,7 +34,6 @@ ENCODERS: Registry[Opener] = Registry(
 
 
 def open_encoder(name: str) -> Encoder:
-    """The encoder of a name such as `oodml:hog`, `tv:resnet50` or "
-    "`file:weights.safetensors?arch=tv:...`."""
+    """The encoder of a name: `oodml:hog`, `tv:resnet50`, `file:x.safetensors?arch=tv:...`."""
     parsed = Name.parse(name)
     return ENCODERS[parsed.key](parsed)

@@ -1,5 +1,4 @@
-"""`EncoderSpec` and `Encoder`: what turns an image into a vector, and the facts that make it the "
-"same one."""
+"""`EncoderSpec` and `Encoder`: what turns images into vectors, and what makes it the same one."""
 
 from __future__ import annotations
 
@@ -73,5 +72,4 @@ class Encoder(Protocol):
         """One image as a `(channels, size, size)` uint8 array."""
 
     def __call__(self, batch: torch.Tensor) -> torch.Tensor:
-        """A `(b, channels, size, size)` uint8 batch as `(b, dim)` float32 vectors, "
-        "un-normalised."""
+        """`(b, channels, size, size)` uint8 as `(b, dim)` float32 vectors, un-normalised."""

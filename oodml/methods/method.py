@@ -23,8 +23,7 @@ Selection = Literal["last", "val"]
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What every method of a comparison may use: steps of `batch` vectors, `per_class` of a "
-    "class."""
+    """What every method of a comparison may use: `steps` batches, `per_class` of each class."""
 
     steps: int = 400
     batch: int = 256

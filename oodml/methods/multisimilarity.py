@@ -14,8 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class MultiSimilarity:
-    """Trains a linear layer with the multi-similarity loss, equation (15) of the paper, after "
-    "its mining."""
+    """Trains a linear layer with the multi-similarity loss (equation 15) after its mining."""
 
     dim: int = 512
     lr: float = 1e-3

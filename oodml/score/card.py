@@ -1,5 +1,4 @@
-"""`ScoreCard`: what one model scored on one split, kept so that every later number can be "
-"derived."""
+"""`ScoreCard`: what one model scored on one split, so that every later number can be derived."""
 
 from __future__ import annotations
 
@@ -15,7 +14,7 @@ from oodml.store import frozen
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ScoreCard:
-    """Scores of one encoder on the test classes of one split.
+    """Scores of one encoder on the test classes of one split, number `rank` of `levels`.
 
     `classes` are the test classes with at least one query, `counts` (c,) their queries, and
     `sums[metric]` (c,) the metric summed over the queries of each class: a decomposable metric is
@@ -29,6 +28,7 @@ class ScoreCard:
     dataset: str
     sequence: str
     rank: int
+    levels: int
     shift: float
     method: str
     encoder: str

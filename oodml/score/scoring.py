@@ -55,6 +55,7 @@ def score_split(
         dataset=embeddings.dataset,
         sequence=sequence.digest,
         rank=rank,
+        levels=len(sequence.splits),
         shift=shift,
         method=subject.method,
         encoder=subject.encoder,

@@ -39,13 +39,12 @@ def frechet_distance(x: Array, y: Array) -> float:
 
 
 def _root(centred: Array) -> Array:
-    """A with A^T A the covariance; where there are more rows than columns, the triangle of its "
-    "QR."""
-    a = centred / np.sqrt(len(centred) - 1)
+    """A with A^T A the covariance; the triangle of its QR where that is smaller."""
+    a: Array = centred / np.sqrt(len(centred) - 1)
     if a.shape[0] <= a.shape[1]:
         return a
-    triangle: Array = scipy.linalg.qr(a, mode="r", check_finite=False)[0][: a.shape[1]]
-    return triangle
+    triangle = scipy.linalg.qr(a, mode="r", check_finite=False)[0]
+    return np.asarray(triangle, dtype=np.float64)[: a.shape[1]]
 
 
 def _check(n: int, m: int) -> None:

@@ -98,8 +98,7 @@ def start_sides(embeddings: EmbeddingSet) -> Sides:
 
 
 def make_split(classes: Names, candidate: Candidate, rank: int, seed: int) -> Split:
-    """The split of a candidate: names for rows, and validation classes drawn from the train "
-    "side."""
+    """The split of a candidate: names for rows, and validation classes from the train side."""
     train = tuple(sorted(classes[row] for row in candidate.sides.train))
     test = tuple(classes[row] for row in candidate.sides.test)
     val = validation_classes(train, seed=seed, rank=rank)

@@ -29,8 +29,7 @@ SMALLEST_SIDE = 4
 
 @dataclass(frozen=True, slots=True)
 class Recent:
-    """The classes that arrived on either side in the last swaps; they stay where they are for "
-    "now."""
+    """The classes that arrived on either side in the last swaps; for now they stay."""
 
     length: int
     train: tuple[int, ...] = ()
@@ -130,8 +129,7 @@ def _free_place(
 
 
 def _ranking(problem: Problem, rows: Array, other: Array, own: Array, *, harder: bool) -> list[int]:
-    """Rows of a side, those first that are nearest to the other side (or, for easier, to their "
-    "own)."""
+    """Rows of a side, those first that are nearest to the other side; for easier, farthest."""
     x = problem.means[rows]
     score = np.linalg.norm(x - other, axis=1) - np.linalg.norm(x - own, axis=1)
     # Equal up to rounding counts as equal and is settled by the name, so that machines agree.

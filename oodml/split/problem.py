@@ -68,8 +68,7 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """A way of finding sides at graded distance; `options` are its parameters with their "
-    "defaults."""
+    """A way of finding sides at graded distance, and its options with their defaults."""
 
     find: Callable[[Problem, Mapping[str, Any]], list[Candidate]]
     options: Mapping[str, Any]

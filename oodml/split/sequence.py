@@ -1,5 +1,4 @@
-"""`Split` and `SplitSequence`: train and test classes at growing distance, and the file that "
-"carries them."""
+"""`Split` and `SplitSequence`: sides at growing distance, and the file that carries them."""
 
 from __future__ import annotations
 
@@ -129,8 +128,7 @@ class SplitSequence:
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> SplitSequence:
-        """The sequence of a JSON object; raises `FormatError` where it is malformed or was "
-        "changed."""
+        """The sequence of a JSON object; `FormatError` where it is malformed or was changed."""
         fields = {key: value for key, value in record.items() if key != "digest"}
         try:
             splits = tuple(Split.from_json(split) for split in fields.pop("splits"))

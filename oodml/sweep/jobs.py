@@ -73,8 +73,7 @@ def _inputs(embeddings: Path, sequence: Path) -> tuple[EmbeddingSet, SplitSequen
 
 
 def fit_context(embeddings: EmbeddingSet, sequence: SplitSequence, spec: RunSpec) -> FitContext:
-    """What a method may see: copies of the train classes' features, and nothing of the test "
-    "side."""
+    """What a method may see: copies of the train classes' features, nothing of the test side."""
     split = sequence.at(spec.rank)
     apart = spec.selection == "val"
     return FitContext(

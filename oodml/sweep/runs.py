@@ -24,8 +24,7 @@ _PACKAGES = ("oodml", "torch", "torchvision", "numpy", "scipy", "scikit-learn", 
 
 @dataclass(frozen=True, slots=True)
 class RunStore:
-    """`<root>/<2 hex>/<sha256 of the spec>/` with spec, environment, history, weights and "
-    "result."""
+    """`<root>/<2 hex>/<sha256 of the spec>/`: spec, environment, history, weights, result."""
 
     root: Path
 

@@ -1,0 +1,471 @@
+"""Encoders, reading images, extraction, the cache and the embedding file."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+import oodml
+from oodml.data import Dataset, Files, Pixels
+from oodml.embed import EmbeddingSet, EncoderSpec, open_encoder, read_embeddings, write_embeddings
+from oodml.embed import cache as cache_module
+from oodml.embed.images import open_image, shape_image
+from oodml.errors import DataError, FormatError, UnknownNameError, WeightsError
+
+BUILTIN = ["oodml:pixels", "oodml:hog", "tv:resnet18?init=random&seed=0&size=32"]
+
+
+def pictures(n: int = 8, side: int = 40, seed: int = 0) -> Dataset:
+    """n random colour images of 2 classes."""
+    rng = np.random.default_rng(seed)
+    images = rng.integers(0, 256, (n, side, side, 3), dtype=np.uint8)
+    return Dataset("toy", ("a", "b"), np.arange(n) % 2, tuple(map(str, range(n))), Pixels(images))
+
+
+# Encoders ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", BUILTIN)
+def test_an_encoder_keeps_its_promises(name: str) -> None:
+    """Right shape, finite, the same twice, and independent of the rest of the batch."""
+    encoder = open_encoder(name)
+    data = pictures()
+    assert isinstance(data.source, Pixels)
+    images = [encoder.transform(Image.fromarray(image)) for image in data.source.images]
+    batch = torch.from_numpy(np.stack(images))
+    assert batch.dtype == torch.uint8
+    vectors = encoder(batch)
+    assert vectors.shape == (len(data), encoder.spec.dim)
+    assert torch.isfinite(vectors).all()
+    assert torch.equal(vectors, encoder(batch))
+    alone = torch.cat([encoder(batch[i : i + 1]) for i in range(len(data))])
+    torch.testing.assert_close(alone, vectors, rtol=1e-3, atol=1e-4)
+    assert open_encoder(name).spec == encoder.spec
+
+
+def test_specs_come_back_and_identity_leaves_out_the_name() -> None:
+    spec = open_encoder("oodml:hog").spec
+    assert EncoderSpec.from_json(json.loads(json.dumps(spec.to_json()))) == spec
+    assert replace(spec, name="other", licence=None).identity() == spec.identity()
+    assert replace(spec, size=64).identity() != spec.identity()
+
+
+def test_hog_has_the_dimension_of_its_cells() -> None:
+    assert open_encoder("oodml:hog").spec.dim == 324
+    assert open_encoder("oodml:hog?size=64").spec.dim == 7 * 7 * 36
+
+
+def test_hog_sees_orientation_not_brightness() -> None:
+    encoder = open_encoder("oodml:hog")
+    ramp = np.tile(np.linspace(20, 120, 32).astype(np.uint8), (32, 1))
+    flat, brighter, turned = np.full_like(ramp, 90), ramp + 60, ramp.T.copy()
+    batch = torch.from_numpy(np.stack([ramp, brighter, turned, flat])[:, None])
+    vectors = encoder(batch).numpy()
+    np.testing.assert_allclose(vectors[0], vectors[1], atol=1e-5)
+    assert abs(vectors[0] @ vectors[2]) < 0.05 * (vectors[0] @ vectors[0])
+    assert not vectors[3].any()
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("oodml:hogg", "not built in; there are oodml:hog and oodml:pixels"),
+        ("oodml:hog?size=30", "multiple of 8"),
+        ("tvv:resnet18", "'tvv' is not among the encoders; nearest: tv"),
+        (
+            "tv:resnet51?init=random",
+            "'tv:resnet51' is not a torchvision network; nearest: resnet50",
+        ),
+        ("tv:resnet18?init=zero", "expected random"),
+        ("tv:resnet18.NONE", "has no weights 'NONE'; it has IMAGENET1K_V1"),
+        ("tv:resnet18?init=random&size=32&crop=16", "size=S alone, or resize=R&crop=S"),
+        ("tv:resnet18?init=random&mean=1,2", "one number or R,G,B"),
+        ("tv:resnet18?init=random&std=0", "std is '0'"),
+        ("tv:resnet18?init=random&interpolation=x", "interpolation 'x' is not known"),
+        ("tv:resnet18?weights=x", "has no parameter 'weights'"),
+    ],
+)
+def test_wrong_encoder_names_are_explained(name: str, message: str) -> None:
+    with pytest.raises(UnknownNameError, match=message):
+        open_encoder(name)
+
+
+def test_random_weights_are_a_function_of_the_seed() -> None:
+    state = torch.random.get_rng_state()
+    first, again, other = (
+        open_encoder(f"tv:resnet18?init=random&seed={seed}&size=32") for seed in (0, 0, 1)
+    )
+    assert torch.equal(torch.random.get_rng_state(), state), "the global generator was touched"
+    batch = torch.zeros(2, 3, 32, 32, dtype=torch.uint8)
+    assert torch.equal(first(batch), again(batch))
+    assert not torch.equal(first(batch), other(batch))
+    assert first.spec.identity() != other.spec.identity()
+
+
+def test_published_weights_are_not_fetched_offline(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("OODML_OFFLINE", "1")
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    place = tmp_path / "hub" / "checkpoints" / "resnet18-f37072fd.pth"
+    with pytest.raises(WeightsError, match=f"at {place} .OODML_OFFLINE is set"):
+        open_encoder("tv:resnet18")
+
+
+def test_published_weights_are_read_from_torchs_cache(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from torchvision.models import resnet18
+
+    monkeypatch.setenv("OODML_OFFLINE", "1")
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    place = tmp_path / "hub" / "checkpoints" / "resnet18-f37072fd.pth"
+    place.parent.mkdir(parents=True)
+    torch.save(resnet18(weights=None).state_dict(), place)
+    spec = open_encoder("tv:resnet18").spec
+    assert (spec.size, spec.resize, spec.dim) == (224, 256, 512)
+    assert spec.mean == (0.485, 0.456, 0.406)
+    assert len(spec.weights or "") == 64
+
+
+# Weights from a file -----------------------------------------------------------------------------
+
+
+def saved_resnet(path: Path, **changes: torch.Tensor | None) -> Path:
+    from torchvision.models import resnet18
+
+    state = {key: value.clone() for key, value in resnet18(weights=None).state_dict().items()}
+    for key, value in changes.items():
+        key = key.replace("__", ".")
+        if value is None:
+            del state[key]
+        else:
+            state[key] = value
+    save_file(state, path)
+    return path
+
+
+def test_a_file_of_weights_gives_the_network_without_its_classifier(tmp_path: Path) -> None:
+    from torchvision.models import resnet18
+
+    path = saved_resnet(tmp_path / "w.safetensors", fc__weight=torch.zeros(7, 512), fc__bias=None)
+    encoder = open_encoder(f"file:{path}?arch=tv:resnet18&mean=0.5&std=0.5&size=64")
+    reference = resnet18(weights=None)
+    from safetensors.torch import load_file
+
+    body = {key: value for key, value in load_file(path).items() if not key.startswith("fc.")}
+    reference.load_state_dict(body, strict=False)
+    reference.fc = torch.nn.Identity()
+    reference.eval()
+    batch = torch.randint(0, 256, (3, 3, 64, 64), dtype=torch.uint8)
+    with torch.inference_mode():
+        expected = reference(batch.float() / 127.5 - 1)
+    torch.testing.assert_close(encoder(batch), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_spec_holds_no_path_and_follows_the_weights(tmp_path: Path) -> None:
+    first = saved_resnet(tmp_path / "w.safetensors")
+    (tmp_path / "elsewhere").mkdir()
+    moved = tmp_path / "elsewhere" / "renamed.safetensors"
+    moved.write_bytes(first.read_bytes())
+    query = "?arch=tv:resnet18&size=64"
+    spec, same = (open_encoder(f"file:{path}{query}").spec for path in (first, moved))
+    assert str(tmp_path) not in json.dumps(spec.to_json())
+    assert spec.identity() == same.identity()
+    saved_resnet(first, bn1__bias=torch.ones(64))
+    assert open_encoder(f"file:{first}{query}").spec.identity() != spec.identity()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"conv1__weight": None}, r"1 missing \(conv1.weight\)"),
+        ({"extra__weight": torch.zeros(1)}, r"1 unknown \(extra.weight\)"),
+        (
+            {"conv1__weight": torch.zeros(64, 1, 7, 7)},
+            r"1 of another shape \(conv1.weight: \(64, 1, 7, 7\) instead of \(64, 3, 7, 7\)\)",
+        ),
+    ],
+)
+def test_weights_that_do_not_fit_say_how(
+    tmp_path: Path, changes: dict[str, torch.Tensor | None], message: str
+) -> None:
+    path = saved_resnet(tmp_path / "w.safetensors", **changes)
+    with pytest.raises(WeightsError, match=f"w.safetensors does not fit tv:resnet18: {message}"):
+        open_encoder(f"file:{path}?arch=tv:resnet18")
+
+
+def test_weights_of_another_network_are_refused_readably(tmp_path: Path) -> None:
+    path = saved_resnet(tmp_path / "w.safetensors")
+    with pytest.raises(WeightsError, match=r"missing \(.*, \.\.\.\); .* unknown") as caught:
+        open_encoder(f"file:{path}?arch=tv:mobilenet_v2")
+    assert len(str(caught.value)) < 500
+
+
+def test_other_weight_files_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "w.safetensors").write_bytes(b"nothing of the kind")
+    for name, message in [
+        ("w.pth", "not a .safetensors file"),
+        ("none.safetensors", "There are no weights at"),
+        ("w.safetensors", "cannot be read as safetensors"),
+    ]:
+        with pytest.raises(WeightsError, match=message):
+            open_encoder(f"file:{tmp_path / name}?arch=tv:resnet18")
+    with pytest.raises(WeightsError, match="expected a torchvision network"):
+        open_encoder(f"file:{saved_resnet(tmp_path / 'w.safetensors')}")
+
+
+# Images ------------------------------------------------------------------------------------------
+
+
+def test_the_same_picture_in_many_forms_reads_the_same(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    grey = Image.fromarray(rng.integers(0, 256, (20, 30), dtype=np.uint8))
+    forms = {
+        "L.png": grey,
+        "RGB.png": grey.convert("RGB"),
+        "RGBA.png": grey.convert("RGBA"),
+        "LA.png": grey.convert("LA"),
+        "P.png": grey.convert("P"),
+        "16.png": Image.fromarray(np.asarray(grey).astype(np.uint16) * 257),
+    }
+    expected = np.asarray(grey.convert("RGB"))
+    for name, image in forms.items():
+        image.save(tmp_path / name)
+        found = open_image(tmp_path / name)
+        assert found.mode in ("L", "RGB")
+        np.testing.assert_array_equal(np.asarray(found.convert("RGB")), expected, err_msg=name)
+
+
+def test_cmyk_and_rotated_pictures_are_put_right(tmp_path: Path) -> None:
+    red = Image.new("RGB", (16, 8), (250, 10, 10))
+    red.convert("CMYK").save(tmp_path / "cmyk.jpg")
+    found = np.asarray(open_image(tmp_path / "cmyk.jpg"))
+    assert found.shape == (8, 16, 3)
+    assert np.abs(found.astype(int) - (250, 10, 10)).max() < 12
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by a quarter
+    red.save(tmp_path / "turned.jpg", exif=exif)
+    assert open_image(tmp_path / "turned.jpg").size == (8, 16)
+
+
+def test_transparent_pixels_are_white(tmp_path: Path) -> None:
+    Image.new("RGBA", (4, 4), (0, 0, 0, 0)).save(tmp_path / "clear.png")
+    assert np.asarray(open_image(tmp_path / "clear.png")).min() == 255
+
+
+def test_broken_pictures_are_named(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    whole = Image.fromarray(rng.integers(0, 256, (64, 64, 3), dtype=np.uint8))
+    whole.save(tmp_path / "whole.jpg")
+    content = (tmp_path / "whole.jpg").read_bytes()
+    (tmp_path / "half.jpg").write_bytes(content[: len(content) // 2])
+    (tmp_path / "text.jpg").write_text("no picture")
+    (tmp_path / "empty.png").write_bytes(b"")
+    for name, message in [
+        ("half.jpg", "is damaged .*truncated"),
+        ("text.jpg", "is no image"),
+        ("empty.png", "is no image"),
+        ("none.jpg", "is not there"),
+    ]:
+        with pytest.raises(DataError, match=f"{name} {message}"):
+            open_image(tmp_path / name)
+
+
+def test_enormous_pictures_are_refused(tmp_path: Path) -> None:
+    Image.new("1", (20_000, 20_000)).save(tmp_path / "huge.png")
+    with pytest.raises(DataError, match=r"huge\.png is too large to be safe"):
+        open_image(tmp_path / "huge.png")
+
+
+def test_shapes_follow_the_spec() -> None:
+    spec = EncoderSpec("x", "x", dim=1, size=24, resize=32)
+    wide = np.zeros((50, 100, 3), dtype=np.uint8)
+    wide[:, 40:60] = 255  # the middle stays
+    found = shape_image(Image.fromarray(wide), spec)
+    assert found.shape == (3, 24, 24)
+    assert found[:, :, 12].min() == 255
+    squashed = shape_image(Image.fromarray(wide), replace(spec, resize=None, mode="L"))
+    assert squashed.shape == (1, 24, 24)
+
+
+def test_the_crop_is_torchvisions() -> None:
+    from torchvision.models import ResNet18_Weights
+
+    rng = np.random.default_rng(0)
+    for size in [(300, 451), (451, 300), (257, 256), (64, 90)]:
+        image = Image.fromarray(rng.integers(0, 256, (*size, 3), dtype=np.uint8))
+        spec = open_encoder("tv:resnet18?init=random").spec
+        pixels = torch.from_numpy(shape_image(image, spec)).float() / 255
+        mean, std = (torch.tensor(v).view(3, 1, 1) for v in (spec.mean, spec.std))
+        expected = ResNet18_Weights.IMAGENET1K_V1.transforms(antialias=True)(image)
+        torch.testing.assert_close((pixels - mean) / std, expected)
+
+
+# Extraction and cache ----------------------------------------------------------------------------
+
+
+def folder_data(root: Path, n: int = 6) -> Dataset:
+    rng = np.random.default_rng(1)
+    for i in range(n):
+        path = root / "ab"[i % 2] / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (20, 20), dtype=np.uint8)).save(path)
+    return oodml.load_data(f"folder:{root}")
+
+
+def test_vectors_are_those_of_the_images_in_order(tmp_path: Path) -> None:
+    data = folder_data(tmp_path / "set")
+    encoder = open_encoder("oodml:pixels")
+    found = oodml.embed_data(data, "oodml:pixels", batch=4)
+    for row, name in enumerate(found.ids):
+        pixels = encoder.transform(open_image(tmp_path / "set" / name)).astype(np.float32) / 255
+        np.testing.assert_allclose(found.vectors[row], pixels.ravel(), atol=1e-6)
+    assert found.ids == data.ids
+    assert found.content_fingerprint == data.content_fingerprint()
+    for batch in (1, 3, 100):
+        again = oodml.embed_data(data, "oodml:pixels", batch=batch, cache=False)
+        np.testing.assert_array_equal(again.vectors, found.vectors)
+
+
+def test_a_truncated_image_stops_extraction_with_its_name(tmp_path: Path) -> None:
+    data = folder_data(tmp_path / "set")
+    assert isinstance(data.source, Files)
+    path = data.source.root / data.ids[3]
+    path.write_bytes(path.read_bytes()[:60])
+    with pytest.raises(DataError, match=data.ids[3]):
+        oodml.embed_data(data, "oodml:pixels")
+
+
+def test_an_interrupted_extraction_goes_on_at_its_shard(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(cache_module, "SHARD_ROWS", 2)
+    monkeypatch.setenv("OODML_HOME", str(tmp_path / "home"))
+    data = folder_data(tmp_path / "set")
+    seen: list[int] = []
+
+    def stop(done: int, total: int) -> None:
+        assert total == 6
+        if done == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        oodml.embed_data(data, "oodml:pixels", progress=stop)
+    shards = list((tmp_path / "home" / "embeddings").rglob("*.npy"))
+    assert len(shards) == 1
+    kept = {path: path.stat().st_mtime_ns for path in shards}
+    whole = oodml.embed_data(data, "oodml:pixels", progress=lambda done, _: seen.append(done))
+    assert all(path.stat().st_mtime_ns == stamp for path, stamp in kept.items())
+    fresh = oodml.embed_data(data, "oodml:pixels", cache=False)
+    np.testing.assert_array_equal(whole.vectors, fresh.vectors)
+    again = oodml.embed_data(
+        data, "oodml:pixels", progress=lambda *_: pytest.fail("embedded twice")
+    )
+    np.testing.assert_array_equal(again.vectors, fresh.vectors)
+
+
+def test_a_damaged_shard_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("OODML_HOME", str(tmp_path / "home"))
+    data = folder_data(tmp_path / "set")
+    oodml.embed_data(data, "oodml:pixels")
+    [shard] = (tmp_path / "home" / "embeddings").rglob("*.npy")
+    shard.write_bytes(shard.read_bytes()[:100])
+    with pytest.raises(FormatError, match=r"vectors-00000.npy .* remove it and embed again"):
+        oodml.embed_data(data, "oodml:pixels")
+
+
+# The embedding file ------------------------------------------------------------------------------
+
+
+def test_a_file_gives_back_what_was_written(tmp_path: Path) -> None:
+    data = replace(pictures(), groups=("g", "h"), default=(("a",), ("b",)))
+    vectors = oodml.embed_data(data, "oodml:pixels")
+    write_embeddings(tmp_path / "x.emb", vectors)
+    found = read_embeddings(tmp_path / "x.emb")
+    for name in (
+        "dataset",
+        "classes",
+        "ids",
+        "content_fingerprint",
+        "encoder",
+        "groups",
+        "default",
+    ):
+        assert getattr(found, name) == getattr(vectors, name), name
+    assert found.digest() == vectors.digest()
+    write_embeddings(tmp_path / "y.emb", found)
+    assert (tmp_path / "x.emb").read_bytes() == (tmp_path / "y.emb").read_bytes()
+
+
+def test_vectors_and_labels_are_enough(tmp_path: Path) -> None:
+    x = np.random.default_rng(0).standard_normal((4, 3))
+    np.savez(tmp_path / "ints.npz", vectors=x, labels=[5, 5, 3, 3])
+    np.savez(tmp_path / "names.npz", vectors=x, labels=["b", "b", "a", "a"])
+    ints, names = (read_embeddings(tmp_path / f"{name}.npz") for name in ("ints", "names"))
+    assert ints.classes == ("3", "5")
+    assert ints.labels.tolist() == names.labels.tolist() == [1, 1, 0, 0]
+    assert names.classes == ("a", "b")
+    assert ints.dataset == "ints"
+    assert ints.vectors.dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"labels": [0, 1]}, "lacks vectors"),
+        ({"vectors": np.ones((2, 2))}, "lacks labels"),
+        ({"vectors": np.ones(2), "labels": [0, 1]}, r"shape \(2,\)"),
+        ({"vectors": np.ones((2, 2), dtype=int), "labels": [0, 1]}, "int64"),
+        ({"vectors": np.ones((2, 2)), "labels": [[0], [1]]}, r"shape \(2, 1\)"),
+        ({"vectors": np.ones((2, 2)), "labels": [0.5, 1]}, "float64"),
+        ({"vectors": np.ones((2, 2)), "labels": [0, 1], "meta": "{"}, "no JSON object"),
+        ({"vectors": np.ones((2, 2)), "labels": [0, 1], "meta": '{"format": "x"}'}, "format 'x'"),
+    ],
+)
+def test_other_files_are_refused(tmp_path: Path, arrays: dict[str, object], message: str) -> None:
+    np.savez(tmp_path / "x.npz", **arrays)  # type: ignore[arg-type]
+    with pytest.raises(FormatError, match=message):
+        read_embeddings(tmp_path / "x.npz")
+
+
+def test_labels_and_vectors_must_pair_up_and_be_finite(tmp_path: Path) -> None:
+    x = np.ones((3, 2))
+    np.savez(tmp_path / "short.npz", vectors=x, labels=[0, 1])
+    with pytest.raises(DataError, match=r"shape \(3, 2\) for 2 labels"):
+        read_embeddings(tmp_path / "short.npz")
+    x[1, 0] = np.nan
+    np.savez(tmp_path / "nan.npz", vectors=x, labels=[0, 1, 1])
+    with pytest.raises(DataError, match=r"1 rows hold NaN or infinity \(rows 1\)"):
+        read_embeddings(tmp_path / "nan.npz")
+
+
+def test_values_are_read_only_and_subsets_keep_names_and_vectors_together() -> None:
+    vectors = oodml.embed_data(pictures(), "oodml:pixels")
+    with pytest.raises(ValueError, match="read-only"):
+        vectors.vectors[0] = 0
+    only = vectors.of(["b"])
+    assert only.classes == ("b",)
+    assert only.ids == ("1", "3", "5", "7")
+    np.testing.assert_array_equal(only.vectors, vectors.vectors[1::2])
+    swapped = vectors.of(["b", "a"])
+    assert [swapped.classes[i] for i in swapped.labels] == ["a", "b"] * 4
+    with pytest.raises(
+        DataError, match="1 classes are not among the embeddings of 'toy', such as 'c'"
+    ):
+        vectors.of(["a", "c"])
+
+
+def test_embeddings_refuse_what_does_not_fit() -> None:
+    good = oodml.embed_data(pictures(), "oodml:pixels")
+    with pytest.raises(DataError, match="no image"):
+        replace(good, classes=("a", "b", "c"))
+    with pytest.raises(DataError, match="one row a label"):
+        EmbeddingSet("x", ("a",), np.zeros(2, int), ("1", "2"), np.ones((3, 2)), "f")
