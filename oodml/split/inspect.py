@@ -101,15 +101,19 @@ def problems(sequence: SplitSequence, embeddings: EmbeddingSet) -> Iterator[str]
         yield "The data has other classes than those that the splits were made of."
     if sequence.content_fingerprint not in (None, embeddings.content_fingerprint):
         yield "The data has other images (content fingerprint) than those the splits were made of."
-    if sequence.encoder and embeddings.encoder:
-        if sequence.encoder.identity() != embeddings.encoder.identity():
-            yield "The embeddings come from another encoder; shifts are not comparable."
-            return
-    elif sequence.encoder is None:
-        yield "The file does not say which encoder its shifts come from; they are not compared."
+    if not _same_vectors(sequence, embeddings):
+        yield "The shifts were measured on vectors of another or unknown encoder; not compared."
         return
     for split, shift in zip(sequence.splits, measure_shifts(sequence, embeddings), strict=True):
         if split.shift is not None and abs(shift - split.shift) > TOLERANCE * max(
             shift, split.shift
         ):
             yield f"Split {split.rank}: recorded shift {split.shift:.6g}, measured {shift:.6g}."
+
+
+def _same_vectors(sequence: SplitSequence, embeddings: EmbeddingSet) -> bool:
+    """Whether both come from one encoder; bare vectors are their own content."""
+    if sequence.encoder and embeddings.encoder:
+        return sequence.encoder.identity() == embeddings.encoder.identity()
+    bare = sequence.encoder is None and embeddings.encoder is None
+    return bare and sequence.content_fingerprint == embeddings.content_fingerprint

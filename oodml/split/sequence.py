@@ -134,7 +134,7 @@ class SplitSequence:
             splits = tuple(Split.from_json(split) for split in fields.pop("splits"))
             encoder = EncoderSpec.from_json(fields.pop("encoder"))
             sequence = cls(splits=splits, encoder=encoder, **fields)
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise FormatError(f"This is no split sequence: {error!r}.") from None
         if record.get("digest") != sequence.digest:
             raise FormatError(
