@@ -228,7 +228,7 @@ def test_another_version_is_refused(tmp_path: Path) -> None:
     write_sequence(path, small())
     path.write_text(path.read_text().replace('"version": 1', '"version": 2'))
     with pytest.raises(
-        FormatError, match="version 2; this oodml reads format 'oodml.splits', version 1"
+        FormatError, match=r"version 2; this oodml reads format 'oodml.splits', version 1"
     ):
         read_sequence(path)
 
