@@ -41,7 +41,22 @@ class BalancedSampler:
         """The image rows of batch `step`."""
         rng = np.random.default_rng([self.seed, step])
         classes = rng.permutation(len(self.rows))[: max(2, self.batch // self.per_class)]
-        return np.concatenate([self._images(rng, self.rows[c]) for c in classes])
+        counts = np.array([len(self.rows[c]) for c in classes])
+        places = _distinct(rng.random((len(classes), self.per_class)), counts)
+        return np.concatenate([self.rows[c][own] for c, own in zip(classes, places, strict=True)])
 
-    def _images(self, rng: np.random.Generator, rows: Array) -> Array:
-        return rng.choice(rows, self.per_class, replace=len(rows) < self.per_class)
+
+def _distinct(uniform: Array, counts: Array) -> Array:
+    """Numbers below `counts` (c,) from uniform ones (c, k): distinct in each row that has enough.
+
+    The j-th is drawn among those left, and counted past the ones that are taken.
+    """
+    places = np.empty(uniform.shape, dtype=np.int64)
+    enough = counts >= uniform.shape[1]
+    for j in range(uniform.shape[1]):
+        left = np.where(enough, counts - j, counts)
+        drawn = (uniform[:, j] * left).astype(np.int64)
+        for taken in np.sort(places[:, :j], axis=1).T:
+            drawn += enough & (drawn >= taken)
+        places[:, j] = drawn
+    return places
