@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         read_sequence,
         write_sequence,
     )
+    from oodml.split.images import subset
     from oodml.sweep import RunSpec, read_cards, run_methods
 
 _HOMES = {
@@ -53,6 +54,7 @@ _HOMES = {
         "read_sequence",
         "write_sequence",
     ),
+    "split.images": ("subset",),
     "sweep": ("RunSpec", "read_cards", "run_methods"),
 }
 _LAYERS = (
@@ -93,6 +95,7 @@ __all__ = [
     "read_sequence",
     "run_methods",
     "score_split",
+    "subset",
     "write_embeddings",
     "write_sequence",
 ]

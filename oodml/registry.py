@@ -119,6 +119,7 @@ class Registry(Mapping[str, T], Generic[T]):
         return [point for point in points if key is None or point.name == key]
 
     def _unknown(self, key: str) -> str:
-        known = list(self)
-        near = difflib.get_close_matches(key, known, n=3, cutoff=0.4) or known
+        known = {name.lower(): name for name in self}
+        close = difflib.get_close_matches(key.lower(), known, n=3, cutoff=0.4)
+        near = [known[name] for name in close or known]
         return f"{key!r} is not among the {self.kind}; nearest: {', '.join(near)}."

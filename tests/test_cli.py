@@ -306,3 +306,53 @@ def test_the_installed_command_answers() -> None:
         [script, "--version"], capture_output=True, text=True, check=True, env=environment
     )
     assert result.stdout.strip().endswith(oodml.__version__)
+
+
+# Searches and episodes ---------------------------------------------------------------------------
+
+
+def build(vectors: Path, output: Path, *words: object) -> oodml.SplitSequence:
+    ok("splits", "build", "--embeddings", vectors, "--levels", 3, "-o", output, *words)
+    return oodml.read_sequence(output)
+
+
+def test_every_search_is_at_hand_with_its_options(vectors: Path, tmp_path: Path) -> None:
+    out = tmp_path / "s.json"
+    names = ["class 000", "class 019"]
+    pins = ["--train-class", names[0], "--test-class", names[1], "--classes-per-side", 6]
+    optimal = build(vectors, out, "--search", "optimal", *pins)
+    for split in optimal.splits:
+        assert (len(split.train_side), len(split.test)) == (6, 6)
+        assert names[0] in split.train_side
+        assert names[1] in split.test
+    fixed = build(vectors, out, "--search", "fixed-test", "--seed", 2)
+    assert len({split.test for split in fixed.splits}) == 1
+    swaps = build(vectors, out, "--swaps", 2, "--no-remove")
+    assert {len(split.test) for split in swaps.splits} == {10}
+    low, high = (split.shift for split in (optimal.splits[0], optimal.splits[-1]))
+    middle = (low + high) / 2
+    target = build(vectors, out, "--search", "optimal", *pins, "--target", middle)
+    assert len(target.splits) == 1
+    assert abs(target.splits[0].shift - middle) < 0.1 * (high - low)
+
+
+def test_options_of_another_search_are_refused(vectors: Path, tmp_path: Path) -> None:
+    words = ("splits", "build", "--embeddings", vectors, "-o", tmp_path / "s.json")
+    assert "'ooDML' has no option 'per_side'" in error(*words, "--classes-per-side", 5)
+    message = error(*words, "--search", "optimal", "--target", 1e9)
+    assert "distances found go from" in message
+    assert not list(tmp_path.iterdir())
+
+
+def test_episodes_are_recorded_on_request(vectors: Path, tmp_path: Path) -> None:
+    sequence = build(vectors, tmp_path / "s.json", "--shots", 5, "--shots", 1, "--episodes", 4)
+    assert sequence.episodes is not None
+    assert (sequence.episodes.shots, sequence.episodes.count) == ((1, 5), 4)
+
+
+def test_the_sides_are_drawn(vectors: Path, splits: Path, tmp_path: Path) -> None:
+    target = tmp_path / "sides.svg"
+    words = ("splits", "show", splits, "--embeddings", vectors, "--partitions", 5, "-o", target)
+    assert "excess" in ok(*words)
+    assert target.read_text().startswith("<?xml")
+    assert call("splits", "show", splits, "-o", target).exit_code == 2

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from oodml.cli.bench import bench
 from oodml.cli.curve import curve
 from oodml.cli.demo import demo
 from oodml.cli.embed import embed
@@ -40,5 +41,5 @@ def main(verbose: bool) -> None:
         logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
 
 
-for _command in (demo, list_names, embed, splits, run, score, curve):
+for _command in (demo, list_names, embed, splits, run, score, curve, bench):
     main.add_command(_command)

@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from oodml.plot.style import Kind
 
 
 def echo_json(value: Any) -> None:
@@ -63,3 +67,11 @@ def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
             bar.update(task, completed=done, total=total)
 
         yield update
+
+
+def figure_kind(target: Path) -> Kind:
+    """What kind of figure a file's name asks for."""
+    kinds: dict[str, Kind] = {".svg": "svg", ".png": "png", ".pdf": "pdf"}
+    if target.suffix not in kinds:
+        raise click.BadParameter(f"{target} is no figure; expected a name in .svg, .png or .pdf.")
+    return kinds[target.suffix]

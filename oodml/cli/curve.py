@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from oodml.cli.console import echo_json, echo_table
+from oodml.cli.console import echo_json, echo_table, figure_kind
 from oodml.cli.inputs import json_option
 from oodml.errors import RunError
 
 if TYPE_CHECKING:
     from oodml.curve import Curve
-    from oodml.plot.style import Kind
     from oodml.score import ScoreCard
 
 file_type = click.Path(path_type=Path, dir_okay=False)
@@ -55,7 +54,7 @@ def curve(
     from oodml.sweep import read_cards
 
     targets = outputs or (Path("curve.svg"), Path("curve.png"))
-    kinds = [_kind(target) for target in targets]
+    kinds = [figure_kind(target) for target in targets]
     curves = build_curves(_of_one_sequence(read_cards(runs), sequence), metric)
     figure = plot_curves(curves, title=curves[0].dataset)
     for target, kind in zip(targets, kinds, strict=True):
@@ -72,13 +71,6 @@ def curve(
             click.echo(f"{name}: {entry.note}")
     written = (*targets, csv_file) if csv_file else targets
     click.echo(f"Written: {', '.join(map(str, written))}")
-
-
-def _kind(target: Path) -> Kind:
-    kinds: dict[str, Kind] = {".svg": "svg", ".png": "png", ".pdf": "pdf"}
-    if target.suffix not in kinds:
-        raise click.BadParameter(f"{target} is no figure; expected a name in .svg, .png or .pdf.")
-    return kinds[target.suffix]
 
 
 def _csv(curves: list[Curve]) -> str:

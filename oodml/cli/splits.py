@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import csv
 import io
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from oodml.cli.console import echo_json, echo_table, number
+from oodml.cli.console import echo_json, echo_table, figure_kind, number
 from oodml.cli.inputs import json_option, load_vectors, path_type, vectors_options
 from oodml.errors import SplitError
 
 if TYPE_CHECKING:
     from oodml.embed import EmbeddingSet
-    from oodml.split import SplitRow, SplitSequence
+    from oodml.split import SplitSequence
 
 output_option = click.option(
     "-o", "--output", type=path_type(), required=True, help="The file to write."
@@ -30,26 +30,44 @@ def splits() -> None:
 
 @splits.command()
 @vectors_options
-@click.option("--search", default="ooDML", show_default=True, help="How splits are found.")
+@click.option("--search", default="ooDML", show_default=True, help="ooDML, optimal or fixed-test.")
 @click.option("--measure", default="frechet", show_default=True, help="The distance of the sides.")
 @click.option("--levels", default=9, show_default=True, type=click.IntRange(1), help="At most.")
+@click.option("--seed", default=0, show_default=True, help="Of validation classes and test sets.")
+@click.option("--swaps", type=click.IntRange(0), help="ooDML: swaps a step; default 1 %.")
+@click.option("--remove/--no-remove", default=None, help="ooDML: whether classes may be removed.")
+@click.option("--target", type=float, help="optimal: one split of this shift.")
+@click.option("--fraction", type=float, help="optimal: share of the classes to train on.")
+@click.option("--train-class", "train", multiple=True, help="optimal: a class to train on.")
 @click.option(
-    "--swaps", default=0, type=click.IntRange(0), help="Swaps a step; 0: 1 % of the classes."
+    "--test-class", "test", multiple=True, help="optimal, fixed-test: a class to test on."
 )
-@click.option("--seed", default=0, show_default=True, help="Of the validation classes.")
+@click.option("--keep-groups", "groups", is_flag=True, default=None, help="optimal: whole groups.")
+@click.option("--min-images", type=click.IntRange(1), help="Leave smaller classes out.")
+@click.option("--classes-per-side", "per_side", type=click.IntRange(2), help="On either side.")
+@click.option("--test-fraction", type=float, help="fixed-test: share of the classes to test on.")
+@click.option("--shots", multiple=True, type=click.IntRange(1), help="Add k-shot episodes.")
+@click.option(
+    "--episodes", default=10, show_default=True, type=click.IntRange(1), help="Of each k."
+)
 @output_option
 @json_option
-def build(output: Path, as_json: bool, swaps: int, **options: Any) -> None:
+def build(output: Path, as_json: bool, **given: Any) -> None:
     """Build a sequence of splits of growing shift.
 
     \b
     Example:  oodml splits build --dataset glyphs --encoder oodml:hog -o glyphs.json
     """
-    from oodml.split import build_splits, write_sequence
+    from oodml.split import EpisodeRecipe, build_splits, write_sequence
 
-    names = ("embeddings", "dataset", "encoder")
-    vectors = load_vectors(*(options.pop(name) for name in names))
-    sequence = build_splits(vectors, options={"swaps": swaps}, **options)
+    vectors = load_vectors(*(given.pop(name) for name in ("embeddings", "dataset", "encoder")))
+    shots, count = given.pop("shots"), given.pop("episodes")
+    basics = {name: given.pop(name) for name in ("search", "measure", "levels", "seed")}
+    options = {name: value for name, value in given.items() if value not in (None, ())}
+    sequence = build_splits(vectors, options=options, **basics)
+    if shots:
+        recipe = EpisodeRecipe(basics["seed"], tuple(sorted({*shots})), count)
+        sequence = replace(sequence, episodes=recipe)
     write_sequence(output, sequence)
     _print_sequence(sequence, vectors, as_json=as_json)
     if not as_json:
@@ -59,20 +77,37 @@ def build(output: Path, as_json: bool, swaps: int, **options: Any) -> None:
 @splits.command()
 @click.argument("file", type=path_type())
 @vectors_options
+@click.option(
+    "--partitions",
+    default=20,
+    show_default=True,
+    type=click.IntRange(0),
+    help="With vectors: random partitions a split, which give excess and percentile.",
+)
+@click.option("-o", "--output", type=path_type(), help="With vectors: draw the sides (.svg, .png).")
 @json_option
-def show(
-    file: Path, embeddings: Path | None, dataset: str | None, encoder: str | None, as_json: bool
-) -> None:
+def show(file: Path, partitions: int, output: Path | None, as_json: bool, **given: Any) -> None:
     """Show the splits of FILE; with vectors, the shift measured on these beside the recorded one.
 
     \b
-    Example:  oodml splits show glyphs.json
+    Example:  oodml splits show glyphs.json --dataset glyphs --encoder oodml:hog -o sides.png
     """
     from oodml.split import read_sequence
 
+    kind = figure_kind(output) if output else None
     sequence = read_sequence(file)
-    vectors = load_vectors(embeddings, dataset, encoder) if embeddings or dataset else None
-    _print_sequence(sequence, vectors, as_json=as_json)
+    vectors = load_vectors(**given) if given["embeddings"] or given["dataset"] else None
+    if output and vectors is None:
+        raise click.UsageError("A figure of the sides needs vectors: --embeddings or --dataset.")
+    _print_sequence(sequence, vectors, as_json=as_json, partitions=partitions)
+    if output and kind and vectors is not None:
+        from oodml.plot import figure_bytes, plot_sides
+        from oodml.shift import class_moments
+        from oodml.store import write_bytes
+
+        write_bytes(output, figure_bytes(plot_sides(sequence, class_moments(vectors)), kind))
+        if not as_json:
+            click.echo(f"Written to {output}.")
 
 
 @splits.command()
@@ -87,17 +122,21 @@ def verify(
     \b
     Example:  oodml splits verify glyphs.json --dataset glyphs --encoder oodml:hog
     """
-    from oodml.split import problems, read_sequence
+    from oodml.split import problems, read_sequence, shifts_comparable
 
     sequence = read_sequence(file)
-    given = embeddings or dataset
-    vectors = load_vectors(embeddings, dataset, encoder) if given else None
-    found = list(problems(sequence, vectors)) if vectors is not None else []
+    vectors = load_vectors(embeddings, dataset, encoder) if embeddings or dataset else None
+    checked = ["digest", "sides", "order"]
+    found: list[str] = []
+    if vectors is not None:
+        checked += ["classes", "images"]
+        checked += ["shifts"] * shifts_comparable(sequence, vectors)
+        found = list(problems(sequence, vectors))
     if as_json:
-        echo_json({"file": str(file), "digest": sequence.digest, "problems": found})
+        facts = {"file": str(file), "digest": sequence.digest}
+        echo_json({**facts, "checked": checked, "problems": found})
     elif not found:
-        checked = "digest, classes, images and shifts" if given else "digest, sides and order"
-        click.echo(f"{file}: {checked} are right ({len(sequence.splits)} splits).")
+        click.echo(f"{file}: {', '.join(checked)} are right ({len(sequence.splits)} splits).")
     if found:
         raise SplitError(f"{file} does not hold on this data: {' '.join(found)}")
 
@@ -105,9 +144,10 @@ def verify(
 @splits.command("import")
 @click.argument("file", type=path_type())
 @click.option("--dataset", help="The data set's name; by default from the file's.")
+@click.option("--episodes", is_flag=True, help="Also the published few-shot episodes.")
 @output_option
 @json_option
-def import_(file: Path, dataset: str | None, output: Path, as_json: bool) -> None:
+def import_(file: Path, dataset: str | None, episodes: bool, output: Path, as_json: bool) -> None:
     """Turn a published ooDML split file (a pickle; nothing in it is run) into a split file.
 
     \b
@@ -115,7 +155,7 @@ def import_(file: Path, dataset: str | None, output: Path, as_json: bool) -> Non
     """
     from oodml.split import import_official, write_sequence
 
-    sequence = import_official(file, dataset=dataset)
+    sequence = import_official(file, dataset=dataset, episodes=episodes)
     write_sequence(output, sequence)
     _print_sequence(sequence, None, as_json=as_json)
     if not as_json:
@@ -159,30 +199,48 @@ def export(file: Path, output: Path | None, as_json: bool) -> None:
 
 # Printing ----------------------------------------------------------------------------------------
 
+_COLUMNS = {
+    "split": "rank",
+    "shift": "shift",
+    "measured": "measured",
+    "excess": "excess",
+    "train": "n_train",
+    "val": "n_val",
+    "test": "n_test",
+    "train images": "train_images",
+    "test images": "test_images",
+    "moved": "moved",
+    "groups moved": "groups_moved",
+}
+
 
 def _print_sequence(
-    sequence: SplitSequence, vectors: EmbeddingSet | None, *, as_json: bool
+    sequence: SplitSequence,
+    vectors: EmbeddingSet | None,
+    *,
+    as_json: bool,
+    partitions: int = 0,
 ) -> None:
+    """The splits as JSON, or as a table without the columns of which nothing is known."""
     from oodml.split import describe
 
-    rows = describe(sequence, vectors)
+    rows = [asdict(row) for row in describe(sequence, vectors, partitions=partitions)]
     agreement = _agreement(rows)
     if as_json:
         names = ("dataset", "measure", "search", "seed", "digest")
         facts = {name: getattr(sequence, name) for name in names}
-        echo_json({**facts, **agreement, "splits": [asdict(row) for row in rows]})
+        echo_json({**facts, **agreement, "options": dict(sequence.options), "splits": rows})
         return
-    digits = _digits([row.shift for row in rows] + [row.measured for row in rows])
-    measured = [row for row in rows if row.measured is not None]
-    header = ["split", "shift", "train", "val", "test", "moved"]
-    table = [[str(r.rank), number(r.shift, digits), *_counts(r)] for r in rows]
-    if measured:
-        header += ["measured", "train images", "test images"]
-        for line, r in zip(table, rows, strict=True):
-            line += [number(r.measured, digits), str(r.train_images), str(r.test_images)]
+    known = {
+        title: name
+        for title, name in _COLUMNS.items()
+        if any(row[name] is not None for row in rows)
+    }
+    digits = _digits([row[name] for row in rows for name in ("shift", "measured")])
+    table = [[_cell(row[name], digits) for name in known.values()] for row in rows]
     search, measure = (name or "unknown" for name in (sequence.search, sequence.measure))
     title = f"{sequence.dataset}: {search} search, {measure} shift, digest {sequence.digest[:12]}"
-    echo_table(header, table, title=title)
+    echo_table(list(known), table, title=title)
     if agreement["pearson"] is not None:
         click.echo(
             f"Recorded and measured shift: Pearson {agreement['pearson']:.4f}, "
@@ -190,9 +248,8 @@ def _print_sequence(
         )
 
 
-def _counts(row: SplitRow) -> list[str]:
-    counts = (row.n_train, row.n_val, row.n_test, row.moved)
-    return ["–" if count is None else str(count) for count in counts]
+def _cell(value: float | None, digits: int) -> str:
+    return number(value, digits) if value is None or isinstance(value, float) else str(value)
 
 
 def _digits(values: list[float | None]) -> int:
@@ -201,9 +258,9 @@ def _digits(values: list[float | None]) -> int:
     return 4 if largest < 10 else 2
 
 
-def _agreement(rows: list[SplitRow]) -> dict[str, float | None]:
+def _agreement(rows: list[dict[str, Any]]) -> dict[str, float | None]:
     """How recorded and measured shifts go together."""
-    pairs = [(r.shift, r.measured) for r in rows if r.shift is not None and r.measured is not None]
+    pairs = [(r["shift"], r["measured"]) for r in rows if None not in (r["shift"], r["measured"])]
     if len(pairs) < 3:
         return {"pearson": None, "spearman": None}
     from scipy.stats import pearsonr, spearmanr

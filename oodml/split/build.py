@@ -6,17 +6,23 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from oodml.embed import EmbeddingSet
 from oodml.errors import SplitError, UnknownNameError
 from oodml.registry import Registry
-from oodml.shift import MEASURES, class_moments
+from oodml.shift import class_moments, find_measure
+from oodml.split.fixed_test import FIXED_TEST
+from oodml.split.optimal import OPTIMAL
 from oodml.split.paper import OODML
 from oodml.split.problem import Candidate, Problem, Search, Sides
 from oodml.split.sequence import Names, Split, SplitSequence
 
-SEARCHES: Registry[Search] = Registry("searches", {"ooDML": OODML})
+SEARCHES: Registry[Search] = Registry(
+    "searches", {"ooDML": OODML, "optimal": OPTIMAL, "fixed-test": FIXED_TEST}
+)
 FEWEST_CLASSES = 4
+MANY_CLASSES = 1000
 
 
 def build_splits(
@@ -36,22 +42,17 @@ def build_splits(
     _check(embeddings, levels)
     method = SEARCHES[search]
     chosen = _resolved(search, method, options or {})
-    problem = Problem(
-        means=class_moments(embeddings).means,
-        name_rank=np.argsort(np.argsort(np.array(embeddings.classes))),
-        distance=MEASURES[measure].on(embeddings),
-        start=start_sides(embeddings),
-        levels=levels,
-        seed=seed,
-    )
-    found = method.find(problem, chosen)
-    if found[-1].shift <= 0:
+    problem = make_problem(embeddings, measure, levels=levels, seed=seed)
+    # The matrices are small: a second thread costs more than it gives, and would change last bits.
+    with threadpool_limits(1 if len(embeddings.classes) <= MANY_CLASSES else None, "blas"):
+        found = method.find(problem, chosen)
+    if found.levels[-1].shift <= 0:
         raise SplitError(
             f"All class means of {embeddings.dataset!r} are equal; splits need classes that differ."
         )
     splits = (
         make_split(embeddings.classes, candidate, rank, seed)
-        for rank, candidate in enumerate(found, start=1)
+        for rank, candidate in enumerate(found.levels, start=1)
     )
     return SplitSequence(
         dataset=embeddings.dataset,
@@ -59,10 +60,30 @@ def build_splits(
         class_fingerprint=embeddings.class_fingerprint(),
         content_fingerprint=embeddings.content_fingerprint,
         encoder=embeddings.encoder,
-        measure=measure,
+        measure=problem.measure,
         search=search,
         seed=seed,
-        options=chosen,
+        options={**chosen, **({"found": dict(found.facts)} if found.facts else {})},
+    )
+
+
+def make_problem(
+    embeddings: EmbeddingSet, measure: str = "frechet", *, levels: int = 9, seed: int = 0
+) -> Problem:
+    """What a search is given: class means, the measure on these embeddings, and the start."""
+    moments = class_moments(embeddings)
+    found = find_measure(measure)
+    return Problem(
+        names=embeddings.classes,
+        counts=moments.counts,
+        groups=embeddings.groups,
+        measure=found.name,
+        means=moments.means,
+        name_rank=np.argsort(np.argsort(np.array(embeddings.classes))),
+        distance=found.on(embeddings),
+        start=start_sides(embeddings),
+        levels=levels,
+        seed=seed,
     )
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import io
 import pickle
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from oodml.errors import FormatError, SplitError
+from oodml.split.episodes import PublishedEpisode
 from oodml.split.sequence import Names, Split, SplitSequence
 
 LARGEST = 1 << 28
@@ -51,18 +52,22 @@ class _Restricted(pickle.Unpickler):
         return self.known[module, name]
 
 
-def import_official(path: Path, *, dataset: str | None = None) -> SplitSequence:
+def import_official(
+    path: Path, *, dataset: str | None = None, episodes: bool = False
+) -> SplitSequence:
     """The sequence of a published pickle: class lists, distances and validation halves.
 
     `dataset` defaults to the file's name without `_splits`. A "/" in a class name becomes "-", as
-    in folder names; `renamed` keeps the published spelling. Nothing in the file is executed.
+    in folder names; `renamed` keeps the published spelling. With `episodes`, the published few-shot
+    supports too. Nothing in the file is executed.
     """
     records = _load(path)
     try:
-        published = [records[key] for key in sorted(records)]
-        names = sorted({str(n) for r in published for side in ("train", "test") for n in r[side]})
+        numbered = [(rank, records[key]) for rank, key in enumerate(sorted(records), start=1)]
+        names = sorted({str(n) for _, r in numbered for side in ("train", "test") for n in r[side]})
         renamed = {name: name.replace("/", "-") for name in names if "/" in name}
-        splits = [_split(rank, r, renamed) for rank, r in enumerate(published, start=1)]
+        splits = [_split(rank, record, renamed) for rank, record in numbered]
+        supports = [e for rank, record in numbered for e in _episodes(rank, record, renamed)]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise FormatError(
             f"{path} is no published ooDML split file ({error!r}); expected, for each split, "
@@ -72,7 +77,14 @@ def import_official(path: Path, *, dataset: str | None = None) -> SplitSequence:
     except SplitError as error:
         raise SplitError(f"{path}: {error}") from None
     name = dataset or path.stem.removesuffix("_splits")
-    return SplitSequence(name, tuple(splits), measure="frechet", search="ooDML", renamed=renamed)
+    return SplitSequence(
+        name,
+        tuple(splits),
+        measure="frechet",
+        search="ooDML",
+        renamed=renamed,
+        published_episodes=tuple(supports) if episodes else (),
+    )
 
 
 def _load(path: Path) -> dict[Any, Any]:
@@ -101,3 +113,16 @@ def _split(rank: int, record: Mapping[str, Any], renamed: Mapping[str, str]) -> 
     if set(split.train_side) != set(side("train")):
         raise SplitError(f"split {rank}: split_train and split_val do not make up train.")
     return split
+
+
+def _episodes(
+    rank: int, record: Mapping[str, Any], renamed: Mapping[str, str]
+) -> Iterator[PublishedEpisode]:
+    """The episodes of a split; file names become ids, which are below their class's folder."""
+    for shots, episodes in sorted(record.get("test_episodes", {}).items()):
+        for index, support in sorted(episodes.items()):
+            ids = {}
+            for name, files in support.items():
+                own = renamed.get(str(name), str(name))
+                ids[own] = tuple(f"{own}/{file}" for file in files)
+            yield PublishedEpisode(rank, int(shots), int(index), ids)

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from oodml.split.grading import choose_levels
-from oodml.split.problem import Candidate, Problem, Search, Sides
+from oodml.split.problem import Candidate, Found, Problem, Search, Sides
 
 Array = np.ndarray[Any, Any]
 
@@ -41,11 +41,11 @@ class Recent:
         return Recent(self.length, train, test)
 
 
-def search_oodml(problem: Problem, options: Mapping[str, Any]) -> list[Candidate]:
+def search_oodml(problem: Problem, options: Mapping[str, Any]) -> Found:
     """The levels nearest to even targets among all states that the search comes by."""
     swaps = options["swaps"] or max(1, round(0.01 * len(problem.means)))
     states = walk_oodml(problem, swaps, remove=options["remove"])
-    return choose_levels(states, problem.levels)
+    return Found(choose_levels(states, problem.levels))
 
 
 def walk_oodml(problem: Problem, swaps: int, *, remove: bool = True) -> list[Candidate]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -52,9 +52,14 @@ class Candidate:
 class Problem:
     """Classes to be split: their means `(c, d)`, the distance of two sets of rows, the start.
 
-    `name_rank` (c,) is the place of each class in name order, which settles equal scores.
+    `name_rank` (c,) is the place of each class in name order, which settles equal scores; `counts`
+    (c,) are the images of each class, `groups` its superclasses, if there are any.
     """
 
+    names: tuple[str, ...]
+    counts: Array
+    groups: tuple[str, ...] | None
+    measure: str
     means: Array
     name_rank: Array
     distance: Distance
@@ -66,9 +71,17 @@ class Problem:
         return Candidate(sides, float(self.distance(sides.train, sides.test)))
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Found:
+    """The levels of a search in order of shift, and facts about them that the file is to keep."""
+
+    levels: list[Candidate]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
 @dataclass(frozen=True, slots=True)
 class Search:
     """A way of finding sides at graded distance, and its options with their defaults."""
 
-    find: Callable[[Problem, Mapping[str, Any]], list[Candidate]]
+    find: Callable[[Problem, Mapping[str, Any]], Found]
     options: Mapping[str, Any]

@@ -11,6 +11,7 @@ from typing import Any
 
 from oodml.embed import EncoderSpec
 from oodml.errors import FormatError, SplitError
+from oodml.split.episodes import EpisodeRecipe, PublishedEpisode
 from oodml.store import digest, read_json, write_json
 
 Names = tuple[str, ...]
@@ -70,7 +71,8 @@ class SplitSequence:
     """Splits of one data set in order of growing shift, with where they come from.
 
     Provenance (fingerprints, encoder, measure, search, seed, options) may be None in an imported
-    file. `renamed` maps class names as they were published to the names used here.
+    file. `renamed` maps class names as they were published to the names used here. The k-shot
+    episodes are a recipe, or lists of images as they were published, or absent.
     """
 
     dataset: str
@@ -83,6 +85,8 @@ class SplitSequence:
     seed: int | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     renamed: Mapping[str, str] = field(default_factory=dict)
+    episodes: EpisodeRecipe | None = None
+    published_episodes: tuple[PublishedEpisode, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.splits:
@@ -98,12 +102,22 @@ class SplitSequence:
 
     @property
     def digest(self) -> str:
-        """Covers version, data set name, class lists and the order of ranks: never a float."""
+        """Covers version, data set, class lists, order of ranks and episodes: never a float."""
         lists = [
             {key: value for key, value in split.to_json().items() if key != "shift"}
             for split in self.splits
         ]
-        return digest({"version": 1, "dataset": self.dataset, "splits": lists})
+        facts = {"version": 1, "dataset": self.dataset, "splits": lists}
+        return digest({**facts, **self._episodes()})
+
+    def _episodes(self) -> dict[str, Any]:
+        """The episodes as JSON; no key where there are none, so that no digest knows of them."""
+        record: dict[str, Any] = {}
+        if self.episodes:
+            record["episodes"] = self.episodes.to_json()
+        if self.published_episodes:
+            record["published_episodes"] = [e.to_json() for e in self.published_episodes]
+        return record
 
     @property
     def classes(self) -> Names:
@@ -124,7 +138,7 @@ class SplitSequence:
         record["options"] = dict(self.options)
         record["renamed"] = dict(self.renamed)
         record["splits"] = [split.to_json() for split in self.splits]
-        return {**record, "digest": self.digest}
+        return {**record, **self._episodes(), "digest": self.digest}
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> SplitSequence:
@@ -133,7 +147,15 @@ class SplitSequence:
         try:
             splits = tuple(Split.from_json(split) for split in fields.pop("splits"))
             encoder = EncoderSpec.from_json(fields.pop("encoder"))
-            sequence = cls(splits=splits, encoder=encoder, **fields)
+            recipe = EpisodeRecipe.from_json(fields.pop("episodes", None))
+            published = map(PublishedEpisode.from_json, fields.pop("published_episodes", ()))
+            sequence = cls(
+                splits=splits,
+                encoder=encoder,
+                episodes=recipe,
+                published_episodes=tuple(published),
+                **fields,
+            )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise FormatError(f"This is no split sequence: {error!r}.") from None
         if record.get("digest") != sequence.digest:

@@ -22,6 +22,7 @@ from oodml.sweep.spec import RunSpec
 
 Progress = Callable[[int, int], None]
 ATTEMPTS = 3
+SHOWN = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,5 +166,7 @@ def plan_jobs(
 
 
 def _summary(failures: list[Failure], total: int) -> str:
-    lines = [f"  {f.spec.label()}: {f.reason} (see {f.log})" for f in failures]
+    lines = [f"  {f.spec.label()}: {f.reason} (see {f.log})" for f in failures[:SHOWN]]
+    if len(failures) > SHOWN:
+        lines.append(f"  and {len(failures) - SHOWN} more")
     return f"{len(failures)} of {total} runs failed; the others are kept:\n" + "\n".join(lines)

@@ -1,0 +1,43 @@
+"""`oodml bench`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+from oodml.cli.console import echo_json, echo_table
+from oodml.cli.inputs import json_option
+
+if TYPE_CHECKING:
+    from oodml.bench import BenchRow
+
+
+@click.command()
+@click.argument("what", type=click.Choice(["splits"]))
+@json_option
+def bench(what: str, as_json: bool) -> None:
+    """Measure a part of oodml beside the ways that others do it, in one run on this machine.
+
+    \b
+    Example:  oodml bench splits
+    """
+    from oodml.bench import bench_splits
+
+    rows = list({"splits": bench_splits}[what]())
+    if as_json:
+        echo_json([asdict(row) for row in rows])
+        return
+    for task in dict.fromkeys(row.task for row in rows):
+        own = [row for row in rows if row.task == task]
+        table = [_cells(row, own[0]) for row in own]
+        echo_table(["what", "seconds", "ratio", "relative error", "name"], table, title=task)
+
+
+def _cells(row: BenchRow, first: BenchRow) -> list[str]:
+    if row.seconds is None or first.seconds is None:
+        return [row.way, "–", "–", "–", row.note]
+    error = "" if row.error is None else f"{row.error:.1e}"
+    ratio = row.seconds / first.seconds
+    return [row.way, f"{row.seconds:.4g}", f"{ratio:,.1f}", error, row.note]
