@@ -325,8 +325,13 @@ def test_every_search_is_at_hand_with_its_options(vectors: Path, tmp_path: Path)
         assert (len(split.train_side), len(split.test)) == (6, 6)
         assert names[0] in split.train_side
         assert names[1] in split.test
-    fixed = build(vectors, out, "--search", "fixed-test", "--seed", 2)
-    assert len({split.test for split in fixed.splits}) == 1
+    build(vectors, out, "--search", "optimal")
+    assert "steps off target" in ok("splits", "show", out)
+    ok("splits", "build", "--embeddings", vectors, "--search", "fixed-test", "-o", out)
+    fixed = [oodml.read_sequence(tmp_path / f"s-{index}.json") for index in range(3)]
+    for sequence in fixed:
+        assert len({split.test for split in sequence.splits}) == 1
+    assert len({sequence.splits[0].test for sequence in fixed}) == 3
     swaps = build(vectors, out, "--swaps", 2, "--no-remove")
     assert {len(split.test) for split in swaps.splits} == {10}
     low, high = (split.shift for split in (optimal.splits[0], optimal.splits[-1]))

@@ -242,7 +242,7 @@ def test_rows_say_what_moved_and_how_many_images() -> None:
     rows = describe(sequence, vectors)
     assert rows[0].moved is None
     for before, row, split in zip(sequence.splits, rows[1:], sequence.splits[1:], strict=False):
-        assert row.moved == len(set(before.train_side) & set(split.test))
+        assert row.moved == len(set(split.train_side) - set(before.train_side))
         assert row.train_images == 6 * len(split.train_side)
     assert describe(sequence)[0].measured is None
 

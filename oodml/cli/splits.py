@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from dataclasses import asdict, replace
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,8 @@ from oodml.errors import SplitError
 if TYPE_CHECKING:
     from oodml.embed import EmbeddingSet
     from oodml.split import SplitSequence
+
+TEST_SETS = 3
 
 output_option = click.option(
     "-o", "--output", type=path_type(), required=True, help="The file to write."
@@ -46,14 +49,18 @@ def splits() -> None:
 @click.option("--min-images", type=click.IntRange(1), help="Leave smaller classes out.")
 @click.option("--classes-per-side", "per_side", type=click.IntRange(2), help="On either side.")
 @click.option("--test-fraction", type=float, help="fixed-test: share of the classes to test on.")
+@click.option("--test-sets", type=click.IntRange(1), help="fixed-test: files, one a test set; 3.")
+@click.option("--trials", type=click.IntRange(1), help="Most distances tried; not for frechet.")
 @click.option("--shots", multiple=True, type=click.IntRange(1), help="Add k-shot episodes.")
 @click.option(
     "--episodes", default=10, show_default=True, type=click.IntRange(1), help="Of each k."
 )
 @output_option
 @json_option
-def build(output: Path, as_json: bool, **given: Any) -> None:
+def build(output: Path, as_json: bool, test_sets: int | None, **given: Any) -> None:
     """Build a sequence of splits of growing shift.
+
+    The search fixed-test writes several files, one a test set: NAME-0.json, NAME-1.json, ...
 
     \b
     Example:  oodml splits build --dataset glyphs --encoder oodml:hog -o glyphs.json
@@ -61,17 +68,22 @@ def build(output: Path, as_json: bool, **given: Any) -> None:
     from oodml.split import EpisodeRecipe, build_splits, write_sequence
 
     vectors = load_vectors(*(given.pop(name) for name in ("embeddings", "dataset", "encoder")))
-    shots, count = given.pop("shots"), given.pop("episodes")
-    basics = {name: given.pop(name) for name in ("search", "measure", "levels", "seed")}
+    shots, count, seed = (given.pop(name) for name in ("shots", "episodes", "seed"))
+    basics = {name: given.pop(name) for name in ("search", "measure", "levels")}
     options = {name: value for name, value in given.items() if value not in (None, ())}
-    sequence = build_splits(vectors, options=options, **basics)
-    if shots:
-        recipe = EpisodeRecipe(basics["seed"], tuple(sorted({*shots})), count)
-        sequence = replace(sequence, episodes=recipe)
-    write_sequence(output, sequence)
-    _print_sequence(sequence, vectors, as_json=as_json)
-    if not as_json:
-        click.echo(f"Written to {output}.")
+    several = basics["search"] == "fixed-test" and not options.get("test")
+    if test_sets and not several:
+        raise click.UsageError("--test-sets goes with --search fixed-test, without --test-class.")
+    for index in range((test_sets or TEST_SETS) if several else 1):
+        sequence = build_splits(vectors, seed=seed + index, options=options, **basics)
+        if shots:
+            recipe = EpisodeRecipe(seed, tuple(sorted({*shots})), count)
+            sequence = replace(sequence, episodes=recipe)
+        target = output.with_stem(f"{output.stem}-{seed + index}") if several else output
+        write_sequence(target, sequence)
+        _print_sequence(sequence, None, as_json=as_json)
+        if not as_json:
+            click.echo(f"Written to {target}.")
 
 
 @splits.command()
@@ -203,6 +215,7 @@ _COLUMNS = {
     "split": "rank",
     "shift": "shift",
     "measured": "measured",
+    "steps off target": "off_target",
     "excess": "excess",
     "train": "n_train",
     "val": "n_val",
@@ -225,6 +238,9 @@ def _print_sequence(
     from oodml.split import describe
 
     rows = [asdict(row) for row in describe(sequence, vectors, partitions=partitions)]
+    found = sequence.options.get("found", {})
+    for row, error in zip_longest(rows, found.get("error", ())):
+        row["off_target"] = None if error is None else error / (found["step"] or 1.0)
     agreement = _agreement(rows)
     if as_json:
         names = ("dataset", "measure", "search", "seed", "digest")
@@ -237,10 +253,19 @@ def _print_sequence(
         if any(row[name] is not None for row in rows)
     }
     digits = _digits([row[name] for row in rows for name in ("shift", "measured")])
-    table = [[_cell(row[name], digits) for name in known.values()] for row in rows]
+    table = [
+        [_cell(row[name], 4 if name == "off_target" else digits) for name in known.values()]
+        for row in rows
+    ]
     search, measure = (name or "unknown" for name in (sequence.search, sequence.measure))
     title = f"{sequence.dataset}: {search} search, {measure} shift, digest {sequence.digest[:12]}"
     echo_table(list(known), table, title=title)
+    if found:
+        low, high = found["range"]
+        click.echo(
+            f"{found['method'].capitalize()}: shifts from {low:.4g} to {high:.4g} found by "
+            f"measuring {found['distances']:,} splits."
+        )
     if agreement["pearson"] is not None:
         click.echo(
             f"Recorded and measured shift: Pearson {agreement['pearson']:.4f}, "

@@ -43,13 +43,13 @@ def build_splits(
     method = SEARCHES[search]
     chosen = _resolved(search, method, options or {})
     problem = make_problem(embeddings, measure, levels=levels, seed=seed)
-    # The matrices are small: a second thread costs more than it gives, and would change last bits.
-    with threadpool_limits(1 if len(embeddings.classes) <= MANY_CLASSES else None, "blas"):
-        found = method.find(problem, chosen)
-    if found.levels[-1].shift <= 0:
+    if np.ptp(problem.means, axis=0).max() <= 1e-12 * np.abs(problem.means).max():
         raise SplitError(
             f"All class means of {embeddings.dataset!r} are equal; splits need classes that differ."
         )
+    # The matrices are small: a second thread costs more than it gives, and would change last bits.
+    with threadpool_limits(1 if len(embeddings.classes) <= MANY_CLASSES else None, "blas"):
+        found = method.find(problem, chosen)
     splits = (
         make_split(embeddings.classes, candidate, rank, seed)
         for rank, candidate in enumerate(found.levels, start=1)

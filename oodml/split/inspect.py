@@ -26,7 +26,8 @@ class SplitRow:
 
     `excess` is the measured shift less the mean over random partitions of the same classes into
     sides of the same sizes, `percentile` the share of these that are no farther apart, in percent.
-    `groups_moved` counts the groups with most classes on another side than in the split before.
+    `moved` counts the train classes that were not on the train side of the split before,
+    `groups_moved` the groups most of whose classes changed side.
     """
 
     rank: int
@@ -106,7 +107,10 @@ def describe(
         numbers = zip(sequence.splits, shifts, chance, strict=False)
         lines = [_line(embeddings, split, shift, random) for split, shift, random in numbers]
     changes = [(None, None)] + [
-        (len(set(before.train_side) & set(after.test)), _groups_moved(embeddings, before, after))
+        (
+            len(set(after.train_side) - set(before.train_side)),
+            _groups_moved(embeddings, before, after),
+        )
         for before, after in pairwise(sequence.splits)
     ]
     return [
