@@ -177,7 +177,7 @@ def import_(file: Path, dataset: str | None, episodes: bool, output: Path, as_js
 @splits.command()
 @click.argument("file", type=path_type())
 @click.option(
-    "-o", "--output", type=path_type(), help="The file to write; default: standard output."
+    "-o", "--csv", "output", type=path_type(), help="The file to write; default: standard output."
 )
 @json_option
 def export(file: Path, output: Path | None, as_json: bool) -> None:
