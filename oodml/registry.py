@@ -24,7 +24,10 @@ _NAME = re.compile(r"(?P<key>[^:@?]+)(?:[:@](?P<argument>[^?]*))?(?:\?(?P<query>
 
 @dataclass(frozen=True, slots=True)
 class Name:
-    """A parsed name: `Name.parse("tv:resnet50?size=224")` has key `tv`, argument `resnet50`."""
+    """A parsed name: `Name.parse("tv:resnet50?size=224")` has key `tv`, argument `resnet50`.
+
+    A `?`, `&` or `%` that belongs to a path or a value is written `%3F`, `%26`, `%25`.
+    """
 
     text: str
     key: str
@@ -48,7 +51,7 @@ class Name:
             if key in params:
                 raise UnknownNameError(f"{text!r} gives {key!r} twice; expected it once.")
             params[key] = unquote(value)
-        return cls(text, match["key"], match["argument"] or "", params)
+        return cls(text, match["key"], unquote(match["argument"] or ""), params)
 
     def resolve(self, defaults: Mapping[str, Any]) -> dict[str, Any]:
         """The parameters over `defaults`, each converted to its default's type (`None`: text).
@@ -92,9 +95,10 @@ class Registry(Mapping[str, T], Generic[T]):
         self._members = dict(members)
 
     def __getitem__(self, key: str) -> T:
+        plug_ins = self._plug_ins(key)  # also where the name is our own: it must not be taken twice
         if key in self._members:
             return self._members[key]
-        if plug_ins := self._plug_ins(key):
+        if plug_ins:
             return plug_ins[0].load()  # type: ignore[no-any-return]
         raise UnknownNameError(self._unknown(key))
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
+import secrets
+import stat
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -83,18 +84,39 @@ def array_digest(array: np.ndarray[Any, Any]) -> str:
 def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary file beside `path` to write to; it takes the name only when all went well.
 
-    A reader sees the old file or the new one, never a part; a crash leaves the old one.
+    A reader sees the old file or the new one, never a part; a crash leaves the old one. A link
+    stays, and the file that it points to is written. Raises `FormatError` where that is impossible.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    os.close(handle)
-    temporary = Path(name)
+    try:
+        with _replacing(path, Path(os.path.realpath(path))) as temporary:
+            yield temporary
+    except OSError as error:
+        reason = error.strerror or error
+        raise FormatError(
+            f"Cannot write {path}: {reason}; choose a place that can be written to."
+        ) from None
+
+
+@contextmanager
+def _replacing(path: Path, target: Path) -> Iterator[Path]:
+    mode = None
+    if target.exists():
+        mode = target.stat().st_mode
+        if not stat.S_ISREG(mode):
+            raise FormatError(
+                f"Cannot write {path}: something that is no regular file has this name; choose "
+                "another one."
+            )
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.parent / f".{target.name}.{secrets.token_hex(6)}.tmp"
+    temporary.touch(exist_ok=False)  # readable and writable as the umask says
     try:
         yield temporary
         with temporary.open("rb") as stream:
             os.fsync(stream.fileno())
-        temporary.chmod(0o644)
-        temporary.replace(path)
+        if mode is not None:
+            temporary.chmod(stat.S_IMODE(mode))
+        temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -222,6 +222,10 @@ def test_cmyk_and_grey_pictures_are_read(tmp_path: Path) -> None:
     [
         (("embed", "glyph", "--encoder", "oodml:hog", "-o", "x"), "nearest: glyphs"),
         (("embed", "digits", "--encoder", "oodml:hogs", "-o", "x"), "not built in"),
+        (
+            ("embed", ".", "--encoder", "oodml:hog", "-o", "x"),
+            "write folder:. for the images in it",
+        ),
         (("splits", "show", "none.json"), "none.json does not exist"),
         (("splits", "import", "none.pkl", "-o", "x"), "none.pkl cannot be read"),
         (("curve", "none"), "There is no run store at none"),
@@ -262,7 +266,7 @@ def test_stores_with_several_sequences_are_never_mixed(
     digest = oodml.read_sequence(other).digest
     message = error("curve", runs, store)
     assert digest[:12] in message
-    assert "2 sequences match" in message
+    assert "2 sequences or sets of images match" in message
     picked = as_json("curve", runs, store, "--sequence", digest[:6], "-o", tmp_path / "c.svg")
     assert {curve["sequence"] for curve in picked["curves"]} == {digest}
 

@@ -35,6 +35,9 @@ def make_cards(
                     seed=seed,
                     protocol="head",
                     metric_version=1,
+                    content_fingerprint="c" * 64,
+                    features="f" * 64,
+                    measure="frechet",
                     classes=tuple(f"class {row:03d}" for row in rows),
                     counts=counts[rows],
                     sums={"recall@1": rng.binomial(counts[rows], chances)},
@@ -427,3 +430,12 @@ def test_rank_correlation():
     for x, y in (([1], [2]), ([1, 2], [1]), ([1, 2], [1, float("nan")])):
         with pytest.raises(ValueError, match="Expected"):
             rank_correlation(x, y)
+
+
+def test_unknown_shifts_leave_no_ags_and_are_null():
+    cards = [replace(card, shift=None) for card in make_cards()]
+    curve = build_curve(cards)
+    assert curve.ags is None
+    assert "the shift does not grow" in curve.note
+    assert curve.to_json()["x"] == [None] * 4
+    assert curve.ranks == (1, 2, 3, 4)

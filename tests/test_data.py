@@ -231,6 +231,31 @@ def test_unchanged_files_are_read_once(folder: Path, monkeypatch: pytest.MonkeyP
     assert data.content_fingerprint() == before
 
 
+@pytest.mark.parametrize("broken", ["home", "database", "file"])
+def test_hashes_do_without_their_database(
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    broken: str,
+) -> None:
+    data = load_data(f"folder:{folder}")
+    expected = data.content_fingerprint()
+    home = tmp_path / "home"
+    if broken == "home":
+        home.touch()
+    else:
+        home.mkdir()
+        (home / "hashes.sqlite").write_bytes(b"no database" * 100)
+    if broken == "file":
+        (home / "hashes.sqlite").unlink()
+        (home / "hashes.sqlite").mkdir()
+    monkeypatch.setenv("OODML_HOME", str(home))
+    assert data.content_fingerprint() == expected
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "every file is read" in caplog.text
+
+
 def test_a_file_that_went_away_is_named(folder: Path) -> None:
     data = load_data(f"folder:{folder}")
     (folder / "emu" / "0.png").unlink()

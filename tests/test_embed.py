@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import json
+import struct
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from safetensors.torch import save_file
 
 import oodml
 from oodml.data import Dataset, Files, Pixels
 from oodml.embed import EmbeddingSet, EncoderSpec, open_encoder, read_embeddings, write_embeddings
 from oodml.embed import cache as cache_module
-from oodml.embed.images import open_image, shape_image
+from oodml.embed.images import _upper_eight, open_image, shape_image
 from oodml.errors import DataError, FormatError, UnknownNameError, WeightsError
 
 BUILTIN = ["oodml:pixels", "oodml:hog", "tv:resnet18?init=random&seed=0&size=32"]
+ENCODER = {"name": "x", "arch": "x", "dim": 2, "size": 8, "mean": [0], "std": [1]}
 
 
 def pictures(n: int = 8, side: int = 40, seed: int = 0) -> Dataset:
@@ -78,6 +80,11 @@ def test_hog_sees_orientation_not_brightness() -> None:
     [
         ("oodml:hogg", "not built in; there are oodml:hog and oodml:pixels"),
         ("oodml:hog?size=30", "multiple of 8"),
+        ("oodml:hog?size=-8", "multiple of 8"),
+        ("oodml:pixels?size=0", "size is 0; expected 1 or more"),
+        ("oodml:pixels?size=-2", "size is -2; expected 1 or more"),
+        ("tv:resnet18?init=random&size=0", "size is 0; expected 1 or more"),
+        ("tv:resnet18?init=random&resize=-1&crop=-1", "resize is -1; expected 1 or more"),
         ("tvv:resnet18", "'tvv' is not among the encoders; nearest: tv"),
         (
             "tv:resnet51?init=random",
@@ -133,6 +140,45 @@ def test_published_weights_are_read_from_torchs_cache(
     assert (spec.size, spec.resize, spec.dim) == (224, 256, 512)
     assert spec.mean == (0.485, 0.456, 0.406)
     assert len(spec.weights or "") == 64
+
+
+@pytest.mark.parametrize(
+    ("arch", "file", "size", "dim"),
+    [
+        ("googlenet", "googlenet-1378be20.pth", 224, 1024),
+        ("inception_v3", "inception_v3_google-0cc3c7bd.pth", 299, 2048),
+    ],
+)
+def test_published_inceptions_expect_their_own_scale(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, arch: str, file: str, size: int, dim: int
+) -> None:
+    from torchvision import models
+
+    monkeypatch.setenv("OODML_OFFLINE", "1")
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    place = tmp_path / "hub" / "checkpoints" / file
+    place.parent.mkdir(parents=True)
+    whole = models.get_model(arch, weights=None, init_weights=False, transform_input=True)
+    state = whole.state_dict()  # with heads for training; old files hold no counters
+    kept = {key: value for key, value in state.items() if "num_batches" not in key}
+    torch.save(kept, place)
+    encoder = open_encoder(f"tv:{arch}")
+    assert (encoder.spec.size, encoder.spec.dim) == (size, dim)
+    whole.fc = torch.nn.Identity()
+    batch = torch.randint(0, 256, (1, 3, size, size), dtype=torch.uint8)
+    mean, std = (torch.tensor(v).view(3, 1, 1) for v in (encoder.spec.mean, encoder.spec.std))
+    with torch.inference_mode():
+        expected = whole.eval()((batch / 255 - mean) / std)
+    torch.testing.assert_close(encoder(batch), expected, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "name", ["tv:vit_b_16?init=random&size=64", "tv:alexnet?init=random&size=8"]
+)
+def test_a_size_that_a_network_cannot_take_is_refused(name: str) -> None:
+    size = name.rpartition("=")[2]
+    with pytest.raises(WeightsError, match=f"cannot take images of {size} x {size} pixels .*; cho"):
+        open_encoder(name)
 
 
 # Weights from a file -----------------------------------------------------------------------------
@@ -285,6 +331,77 @@ def test_enormous_pictures_are_refused(tmp_path: Path) -> None:
         open_image(tmp_path / "huge.png")
 
 
+def test_pictures_between_once_and_twice_pillows_limit_are_refused_without_a_warning(
+    tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    Image.new("1", (10_000, 10_000)).save(tmp_path / "big.png")
+    with pytest.raises(DataError, match=r"big\.png is too large to be safe \(10000 x 10000 pixels"):
+        open_image(tmp_path / "big.png")
+    assert not recwarn.list
+
+
+@pytest.mark.parametrize("turn", range(1, 9))
+def test_orientation_is_pillows(tmp_path: Path, turn: int) -> None:
+    rng = np.random.default_rng(0)
+    picture = Image.fromarray(rng.integers(0, 256, (3, 5, 3), dtype=np.uint8))
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    for name in ("x.png", "x.tiff", "x.jpg", "x.webp"):
+        picture.save(tmp_path / name, exif=exif)
+        with Image.open(tmp_path / name) as image:
+            expected = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+        np.testing.assert_array_equal(open_image(tmp_path / name), expected, err_msg=name)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_a_broken_exif_block_loses_neither_image_nor_orientation(
+    tmp_path: Path, order: str
+) -> None:
+    start = b"Exif\0\0" + (b"II" if order == "<" else b"MM") + struct.pack(f"{order}HL", 42, 8)
+    count = struct.pack(f"{order}H", 9)
+    turned = struct.pack(f"{order}HHLHH", 0x0112, 3, 1, 6, 0)
+    text = struct.pack(f"{order}HHLL", 0x010F, 2, 4000, 9999)
+    for number, (block, size) in enumerate(
+        [
+            (start + count + text + turned, (8, 16)),
+            (start + count, (16, 8)),
+            (start[:9], (16, 8)),
+            (b"Exif\0\0nothing", (16, 8)),
+            (start[:10] + b"\xff" * 4, (16, 8)),
+        ]
+    ):
+        path = tmp_path / f"{number}.png"
+        Image.new("RGB", (16, 8)).save(path, exif=block)
+        assert open_image(path).size == size, number
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's, about this very block
+def test_a_broken_exif_block_of_a_jpeg_loses_nothing(tmp_path: Path) -> None:
+    entries = struct.pack("<HHLL", 0x010F, 2, 4000, 9999) + struct.pack(
+        "<HHLHH", 0x0112, 3, 1, 6, 0
+    )
+    block = b"Exif\0\0II" + struct.pack("<HLH", 42, 8, 9) + entries
+    Image.new("RGB", (16, 8)).save(tmp_path / "x.jpg", exif=block)
+    assert open_image(tmp_path / "x.jpg").size == (8, 16)
+
+
+def test_modes_of_unknown_range_are_refused(tmp_path: Path) -> None:
+    for mode, values in (("F", np.ones((4, 4), np.float32)), ("I", np.ones((4, 4), np.int32))):
+        Image.fromarray(values).save(tmp_path / f"{mode}.tiff")
+        with pytest.raises(DataError, match=rf"{mode}\.tiff has the mode {mode}, whose range"):
+            open_image(tmp_path / f"{mode}.tiff")
+
+
+def test_a_png_of_16_bits_in_the_mode_of_32_is_read() -> None:
+    image = Image.fromarray(np.array([[0, 257, 65535]], np.int32))
+    image.format = "PNG"
+    assert np.asarray(_upper_eight(Path("x"), image)).tolist() == [[0, 1, 255]]
+    image = Image.fromarray(np.array([[0, 65536]], np.int32))
+    image.format = "PNG"
+    with pytest.raises(DataError, match="x has the mode I"):
+        _upper_eight(Path("x"), image)
+
+
 def test_shapes_follow_the_spec() -> None:
     spec = EncoderSpec("x", "x", dim=1, size=24, resize=32)
     wide = np.zeros((50, 100, 3), dtype=np.uint8)
@@ -423,7 +540,7 @@ def test_vectors_and_labels_are_enough(tmp_path: Path) -> None:
         ({"labels": [0, 1]}, "lacks vectors"),
         ({"vectors": np.ones((2, 2))}, "lacks labels"),
         ({"vectors": np.ones(2), "labels": [0, 1]}, r"shape \(2,\)"),
-        ({"vectors": np.ones((2, 2), dtype=int), "labels": [0, 1]}, "int64"),
+        ({"vectors": np.ones((2, 2), dtype=complex), "labels": [0, 1]}, "complex128"),
         ({"vectors": np.ones((2, 2)), "labels": [[0], [1]]}, r"shape \(2, 1\)"),
         ({"vectors": np.ones((2, 2)), "labels": [0.5, 1]}, "float64"),
         ({"vectors": np.ones((2, 2)), "labels": [0, 1], "meta": "{"}, "no JSON object"),
@@ -434,6 +551,77 @@ def test_other_files_are_refused(tmp_path: Path, arrays: dict[str, object], mess
     np.savez(tmp_path / "x.npz", **arrays)  # type: ignore[arg-type]
     with pytest.raises(FormatError, match=message):
         read_embeddings(tmp_path / "x.npz")
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"classes": [["a"], ["b"]]}, r"classes are <U1 of shape \(2, 1\)"),
+        ({"classes": [0.5, 1]}, "classes are float64"),
+        ({"classes": ["a"]}, "labels from 0 to 1; expected 0 to 0"),
+        ({"ids": [["a"], ["b"]]}, r"ids are <U1 of shape \(2, 1\)"),
+        ({"ids": ["a"]}, "1 ids but labels"),
+        ({"ids": "a"}, r"ids are <U1 of shape \(\)"),
+        ({"labels": [b"\xff", b"a"]}, "labels are no UTF-8"),
+        ({"vectors": np.ones((2, 0))}, "vectors of no dimension"),
+        ({"vectors": np.full((2, 1), 1e300)}, "2 rows hold NaN or infinity"),
+        ({"meta": {"encoder": "hog"}}, "no encoder spec: 'hog' is no JSON object"),
+        ({"meta": {"encoder": {"mean": 1, "std": 2}}}, "no encoder spec"),
+        ({"meta": {"encoder": ENCODER | {"name": 5}}}, "no encoder spec: name is 5"),
+        ({"meta": {"groups": ["g"]}}, "has 1 groups; expected 2"),
+        ({"meta": {"groups": 5}}, "groups 5; expected one name a class"),
+        ({"meta": {"default": [["0"], ["2"]]}}, "class '2' of the published split is unknown"),
+        ({"meta": {"default": [["0", "1"], ["1"]]}}, "class '1' .* on both sides"),
+        ({"meta": {"default": ["0", "1"]}}, "expected two lists of class names"),
+        ({"meta": {"default": [["0"]]}}, "expected two lists of class names"),
+        ({"meta": {"default": [[0], [1]]}}, "expected two lists of class names"),
+        ({"meta": {"dataset": 5}}, "meta has dataset 5; expected text"),
+        ({"meta": {"content_fingerprint": []}}, r"meta has content_fingerprint \[\]"),
+        ({"meta": []}, "meta is no JSON object"),
+    ],
+)
+def test_malformed_files_are_named(tmp_path: Path, arrays: dict[str, object], message: str) -> None:
+    path = tmp_path / "x.npz"
+    arrays = {"vectors": np.ones((2, 2)), "labels": [0, 1], **arrays}
+    if "meta" in arrays:
+        arrays["meta"] = json.dumps(arrays["meta"])
+    np.savez(path, **arrays)  # type: ignore[arg-type]
+    with pytest.raises((DataError, FormatError), match=f"^{path}.*{message}"):
+        read_embeddings(path)
+
+
+def test_bytes_and_integers_are_accepted(tmp_path: Path) -> None:
+    path = tmp_path / "x.npz"
+    labels = np.array(["é", "a"]).astype("U1")
+    np.savez(path, vectors=np.eye(2, dtype=np.int8), labels=np.char.encode(labels, "utf-8"))
+    found = read_embeddings(path)
+    assert found.classes == ("a", "é")
+    assert found.labels.tolist() == [1, 0]
+    assert found.vectors.dtype == np.float32
+
+
+def test_bare_vectors_are_known_by_their_images_and_shown_by_their_file(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    facts = {"labels": [0, 1, 1], "ids": ["x", "y", "z"]}
+    for name, changes in [("one", {}), ("two", {}), ("other", {"ids": ["x", "y", "w"]})]:
+        np.savez(tmp_path / f"{name}.npz", vectors=rng.random((3, 2)), **{**facts, **changes})  # type: ignore[arg-type]
+    one, two, other = (read_embeddings(tmp_path / f"{n}.npz") for n in ("one", "two", "other"))
+    assert one.content_fingerprint == two.content_fingerprint != other.content_fingerprint
+    assert one.digest() != two.digest()
+    assert (one.encoder, one.source, one.dataset) == (None, "one", "one")
+    made = oodml.embed_data(pictures(), "oodml:pixels?size=8")
+    assert made.source == made.of(["a"]).source == "oodml:pixels?size=8"
+    write_embeddings(tmp_path / "made.emb", made)
+    assert read_embeddings(tmp_path / "made.emb").source == made.source
+
+
+def test_a_place_for_caches_that_is_none_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("OODML_HOME", str(tmp_path / "file"))
+    with pytest.raises(FormatError, match=f"^Cannot write {tmp_path}/file/.*; choose a place"):
+        oodml.embed_data(pictures(), "oodml:pixels")
 
 
 def test_labels_and_vectors_must_pair_up_and_be_finite(tmp_path: Path) -> None:
@@ -467,5 +655,9 @@ def test_embeddings_refuse_what_does_not_fit() -> None:
     good = oodml.embed_data(pictures(), "oodml:pixels")
     with pytest.raises(DataError, match="no image"):
         replace(good, classes=("a", "b", "c"))
+    with pytest.raises(DataError, match="has 1 groups; expected 2"):
+        replace(good, groups=("g",))
+    with pytest.raises(DataError, match="on both sides"):
+        replace(good, default=(("a",), ("a",)))
     with pytest.raises(DataError, match="one row a label"):
         EmbeddingSet("x", ("a",), np.zeros(2, int), ("1", "2"), np.ones((3, 2)), "f")

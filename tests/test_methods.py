@@ -110,7 +110,7 @@ def test_a_method_cannot_reach_test_data(selection: str) -> None:
     names = vectors.classes
     split = Split(1, 1.0, names[:8], names[8:12], names[12:])
     sequence = SplitSequence("toy", (split,))
-    spec = RunSpec("f", sequence.digest, 1, "x", "frozen", 1, "head", selection, 1, budget={})
+    spec = RunSpec("f", sequence.digest, 1, "x", None, "frozen", 1, "head", selection, 1, budget={})
     given = fit_context(vectors, sequence, spec)
     assert set(given.train.classes) == set(names[:8] if selection == "val" else names[:12])
     test = vectors.of(names[12:]).vectors

@@ -17,6 +17,10 @@ def make_curve(method="triplet", start=0.64, *, ags=0.6, chance=0.02, **changes)
         "encoder": "oodml:hog",
         "protocol": "head",
         "shots": None,
+        "selection": None,
+        "budget": {},
+        "features": "f" * 64,
+        "measure": "frechet",
         "sequence": "a" * 64,
         "metric": "recall@1",
         "ranks": (1, 2, 3, 4, 5),
@@ -80,6 +84,19 @@ def test_the_legend_gives_ags_and_the_axes_their_names():
     assert figure.axes[0].get_ylabel() == "Recall@1"
     unsure = make_curve(ags_low=None, ags_high=None)
     assert texts(plot_curves([unsure])) == ["triplet\nAGS 0.600"]
+
+
+def test_the_axis_names_the_measure_and_unknown_shifts_are_not_drawn_as_such():
+    def label(**changes):
+        return plot_curves([make_curve(**changes)]).axes[0].get_xlabel()
+
+    assert label() == "Shift (Fréchet distance between class means)"
+    assert label(measure="mmd?kernel=polynomial") == "Shift (mmd?kernel=polynomial)"
+    assert label(measure=None) == "Shift"
+    unknown = make_curve(x=np.full(5, np.nan), ags=None)
+    figure = plot_curves([unknown])
+    assert figure.axes[0].get_xlabel() == "Split (shifts unknown)"
+    assert figure.axes[0].lines[0].get_xdata().tolist() == [1, 2, 3, 4, 5]
 
 
 def test_metric_labels():

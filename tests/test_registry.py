@@ -25,6 +25,7 @@ from oodml.registry import Name, Registry
             {"arch": "tv:x+linear:512"},
         ),
         ("folder:/a b?name=x%26y", "folder", "/a b", {"name": "x&y"}),
+        ("folder:/why%3F?name=x", "folder", "/why?", {"name": "x"}),
     ],
 )
 def test_names_are_parsed(text: str, key: str, argument: str, params: dict[str, str]) -> None:
@@ -84,5 +85,7 @@ def test_installed_plug_ins_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_name_taken_twice_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     point = EntryPoint("frechet", "math:pi", "oodml.measures")
     monkeypatch.setattr(registry, "entry_points", lambda group: [point])  # noqa: ARG005
-    with pytest.raises(UnknownNameError, match="'frechet' of measures is taken twice"):
-        list(Registry("measures", {"frechet": 1.0}))
+    names = Registry("measures", {"frechet": 1.0})
+    for look in (lambda: list(names), lambda: names["frechet"]):
+        with pytest.raises(UnknownNameError, match="'frechet' of measures is taken twice"):
+            look()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +71,48 @@ def test_a_failure_while_writing_leaves_the_old_file_alone(tmp_path: Path) -> No
         fail()
     assert path.read_text() == "old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("name", ["file/below.json", "folder", "pipe"])
+def test_what_cannot_be_written_is_said_in_one_sentence(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(FormatError, match=f"^Cannot write {tmp_path / name}: .*; choose "):
+        store.write_json(tmp_path / name, "thing", {})
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_a_full_disk_is_said_in_one_sentence(tmp_path: Path) -> None:
+    def fill() -> None:
+        with store.replacing(tmp_path / "x"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(FormatError, match=r"x: No space left on device; choose"):
+        fill()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_link_stays_and_its_target_is_written(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real" / "file")
+    for text in ("first", "second"):
+        store.write_text(tmp_path / "link", text)
+        assert (tmp_path / "link").is_symlink()
+        assert (tmp_path / "real" / "file").read_text() == text
+
+
+def test_the_umask_is_honoured_and_a_file_keeps_its_mode(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    before = os.umask(0o027)
+    try:
+        store.write_text(path, "new")
+    finally:
+        os.umask(before)
+    assert path.stat().st_mode & 0o777 == 0o640
+    path.chmod(0o600)
+    store.write_text(path, "newer")
+    assert path.stat().st_mode & 0o777 == 0o600
 
 
 def test_arrays_come_back_without_pickle(tmp_path: Path) -> None:

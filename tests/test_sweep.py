@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import subprocess
+import sys
+import time
 from concurrent.futures import BrokenExecutor, Executor, Future
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from toys import toy_embeddings
 
 import oodml
+from oodml.curve import build_curves, labels
 from oodml.embed import EmbeddingSet
 from oodml.errors import FormatError, OodmlError, RunError, SplitError, UnknownNameError
 from oodml.methods import Budget
+from oodml.score import ScoreCard
 from oodml.split import SplitSequence
 from oodml.sweep import (
     RunSpec,
@@ -247,3 +254,129 @@ def test_unknown_methods_and_executors_are_refused_at_once(
         oodml.run_methods(vectors, sequence, methods=["froze"])
     with pytest.raises(OodmlError, match="no executor; there are serial and local"):
         make_executor("rayy")
+
+
+# What a store keeps apart -------------------------------------------------------------------------
+
+
+def drawn(cards: list[ScoreCard]) -> list[str]:
+    return labels(build_curves(cards))
+
+
+def test_other_budgets_and_selections_are_other_curves(
+    tmp_path: Path, vectors: EmbeddingSet, sequence: SplitSequence, sweep: Sweep
+) -> None:
+    store = RunStore(tmp_path)
+    run_sweep(vectors, sequence, sweep, store)
+    run_sweep(vectors, sequence, replace(sweep, budget=replace(sweep.budget, steps=6)), store)
+    names = drawn(read_cards([tmp_path]))
+    assert len(names) == 3
+    assert sum("steps 5" in name for name in names) == 1
+    assert sum("steps 6" in name for name in names) == 1
+    run_sweep(vectors, sequence, replace(sweep, selection="val"), store)
+    names = drawn(read_cards([tmp_path]))
+    assert len(names) == 4
+    assert sum("val" in name.split(" · ") for name in names) == 1
+
+
+def test_edited_vectors_are_run_again(
+    tmp_path: Path, vectors: EmbeddingSet, sequence: SplitSequence
+) -> None:
+    """Also where their meta still names the encoder that made the first ones."""
+    spec = oodml.open_encoder("oodml:hog").spec
+    named = replace(vectors, encoder=spec, source=spec.name)
+    edited = replace(named, vectors=np.array(named.vectors)[:, :5])
+    frozen = Sweep(("frozen",))
+    store = RunStore(tmp_path)
+    first, second = (run_sweep(v, sequence, frozen, store) for v in (named, edited))
+    assert [c.values for c in first] != [c.values for c in second]
+    assert len(set(drawn([*first, *second]))) == 2
+
+
+def test_results_on_other_images_are_never_in_one_figure(
+    tmp_path: Path, vectors: EmbeddingSet, sequence: SplitSequence
+) -> None:
+    other = replace(vectors, content_fingerprint="other images")
+    cards = [
+        *run_sweep(vectors, sequence, Sweep(("frozen",)), RunStore(tmp_path)),
+        *run_sweep(other, sequence, Sweep((TRAINED,), (0,)), RunStore(tmp_path)),
+    ]
+    with pytest.raises(RunError, match=r"differ in images \(content fingerprint\)"):
+        build_curves(cards)
+
+
+def test_files_of_bare_vectors_are_compared(tmp_path: Path) -> None:
+    """Two frameworks, one split file: two curves of one data set, named by their files."""
+    toy = toy_embeddings(20)
+    names = np.array(toy.classes)[toy.labels]
+    for name, scale in (("resnet", 1.0), ("clip", 0.2)):
+        noise = np.random.default_rng(0).standard_normal(toy.vectors.shape)
+        np.savez(tmp_path / f"{name}.npz", vectors=toy.vectors * scale + noise, labels=names)
+    sets = [oodml.read_embeddings(tmp_path / f"{name}.npz") for name in ("resnet", "clip")]
+    sequence = oodml.build_splits(sets[0], levels=3)
+    store = RunStore(tmp_path / "runs")
+    for vectors in sets:
+        run_sweep(vectors, sequence, Sweep(("frozen",)), store)
+    curves = build_curves(read_cards([tmp_path / "runs"]))
+    assert sorted(labels(curves)) == ["clip", "resnet"]
+
+
+def test_a_split_without_validation_classes_cannot_select_by_them(
+    tmp_path: Path, vectors: EmbeddingSet, sequence: SplitSequence
+) -> None:
+    bare = replace(
+        sequence,
+        splits=tuple(replace(s, train=s.train_side, val=()) for s in sequence.splits),
+    )
+    with pytest.raises(SplitError, match="Split 1 has no validation classes; use --select last"):
+        run_sweep(vectors, bare, Sweep((TRAINED,), selection="val"), RunStore(tmp_path / "runs"))
+    assert not (tmp_path / "runs").exists()
+    frozen = Sweep(("frozen",), selection="val")
+    assert frozen.specs(vectors, bare) == Sweep(("frozen",)).specs(vectors, bare)
+
+
+def test_a_blank_image_is_named(vectors: EmbeddingSet, sequence: SplitSequence) -> None:
+    zeroed = np.array(vectors.vectors)
+    zeroed[::6] = 0  # the first image of every class
+    blank = replace(vectors, vectors=zeroed)
+    with pytest.raises(RunError, match=r"zero vector, such as 'class \d+/\d+' \(blank"):
+        oodml.run_methods(blank, sequence, methods=["frozen"])
+
+
+def test_progress_is_told_as_runs_end(
+    tmp_path: Path, vectors: EmbeddingSet, sequence: SplitSequence, sweep: Sweep
+) -> None:
+    store = RunStore(tmp_path)
+    seen: list[tuple[int, int, int]] = []
+
+    def progress(done: int, total: int) -> None:
+        seen.append((done, total, len(store.all_cards())))
+
+    run_sweep(vectors, sequence, sweep, store, progress=progress)
+    assert seen == [(n, 9, n) for n in range(1, 10)]
+
+
+def test_workers_end_with_their_parent(tmp_path: Path) -> None:
+    """A parent that is killed leaves no worker behind."""
+    code = (
+        "import os, sys, time\n"
+        "from oodml.sweep import make_executor\n"
+        "if __name__ == '__main__':\n"
+        "    pool = make_executor('local')\n"
+        "    print(pool.submit(os.getpid).result(), flush=True)\n"
+        "    time.sleep(600)\n"
+    )
+    script = tmp_path / "parent.py"
+    script.write_text(code)
+    parent = subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    with parent.stdout:
+        worker = int(parent.stdout.readline())
+        parent.kill()
+        parent.wait()
+    for _ in range(100):
+        if not Path(f"/proc/{worker}").exists():
+            return
+        time.sleep(0.1)
+    os.kill(worker, signal.SIGKILL)
+    pytest.fail("the worker outlived its parent")

@@ -32,7 +32,7 @@ def echo_table(header: Sequence[str], rows: Iterable[Sequence[str]], *, title: s
         click.echo(title)
     table = Table(*header, box=box.SIMPLE_HEAD)
     for column, name in zip(table.columns, header, strict=True):
-        column.justify = "left" if name in ("name", "what") else "right"
+        column.justify = "left" if name in ("name", "what", "as", "parameters") else "right"
         column.no_wrap = True
     for row in rows:
         table.add_row(*row)

@@ -23,6 +23,7 @@ file_type = click.Path(path_type=Path, dir_okay=False)
 @click.command()
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path, file_okay=False))
 @click.option("--metric", default="recall@1", show_default=True)
+@click.option("--content", default="", help="First digits of a content fingerprint, likewise.")
 @click.option("--sequence", default="", help="First digits of a digest, where a store has several.")
 @click.option(
     "-o",
@@ -30,7 +31,7 @@ file_type = click.Path(path_type=Path, dir_okay=False)
     "outputs",
     multiple=True,
     type=file_type,
-    help="A figure to write, .svg, .png or .pdf; repeatable. Default: curve.svg and curve.png.",
+    help="A figure to write, .svg, .png or .pdf; repeatable. Default: curve.svg, curve.png.",
 )
 @click.option("--csv", "csv_file", type=file_type, help="Write the table as CSV.")
 @json_option
@@ -38,6 +39,7 @@ def curve(
     runs: tuple[Path, ...],
     metric: str,
     sequence: str,
+    content: str,
     outputs: tuple[Path, ...],
     csv_file: Path | None,
     as_json: bool,
@@ -53,9 +55,9 @@ def curve(
     from oodml.store import write_bytes
     from oodml.sweep import read_cards
 
-    targets = outputs or (Path("curve.svg"), Path("curve.png"))
+    targets = outputs or (() if as_json else (Path("curve.svg"), Path("curve.png")))
     kinds = [figure_kind(target) for target in targets]
-    curves = build_curves(_of_one_sequence(read_cards(runs), sequence), metric)
+    curves = build_curves(_of_one_sequence(read_cards(runs), sequence, content), metric)
     figure = plot_curves(curves, title=curves[0].dataset)
     for target, kind in zip(targets, kinds, strict=True):
         write_bytes(target, figure_bytes(figure, kind))
@@ -84,14 +86,19 @@ def _csv(curves: list[Curve]) -> str:
     return text.getvalue()
 
 
-def _of_one_sequence(cards: list[ScoreCard], prefix: str) -> list[ScoreCard]:
-    """The cards of the sequence whose digest starts so; curves never mix sequences."""
-    chosen = [card for card in cards if card.sequence.startswith(prefix)]
-    found = sorted({(card.sequence[:12], card.dataset) for card in chosen})
+def _of_one_sequence(cards: list[ScoreCard], sequence: str, content: str) -> list[ScoreCard]:
+    """The cards of one sequence on the same images; curves never mix them."""
+    chosen = [
+        card
+        for card in cards
+        if card.sequence.startswith(sequence) and card.content_fingerprint.startswith(content)
+    ]
+    found = {(card.sequence, card.content_fingerprint) for card in chosen}
     if len(found) != 1:
-        known = sorted({(card.sequence[:12], card.dataset) for card in cards})
-        names = ", ".join(f"{digest} ({dataset})" for digest, dataset in known)
+        known = {(c.sequence[:12], c.content_fingerprint[:12], c.dataset) for c in cards}
+        names = "; ".join(f"--sequence {s} --content {c} ({name})" for s, c, name in sorted(known))
         raise RunError(
-            f"{len(found)} sequences match; curves never mix them. Choose with --sequence: {names}."
+            f"{len(found)} sequences or sets of images match; curves never mix them. Choose with: "
+            f"{names}."
         )
     return chosen

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import click
 
 from oodml.cli.console import echo_json, echo_table
@@ -33,7 +36,7 @@ def list_names(kind: str | None, as_json: bool) -> None:
     """
     from oodml.data import DATASETS
     from oodml.embed import ENCODERS
-    from oodml.methods import METHODS
+    from oodml.methods import METHODS, parameters
     from oodml.metrics import METRICS
     from oodml.shift import MEASURES
     from oodml.split import SEARCHES
@@ -43,9 +46,20 @@ def list_names(kind: str | None, as_json: bool) -> None:
     if as_json:
         echo_json(names)
         return
+    defaults: dict[str, dict[str, Mapping[str, Any]]] = {
+        "measures": {name: MEASURES[name].parameters for name in MEASURES},
+        "methods": {name: parameters(METHODS[name]()) for name in METHODS},
+        "searches": {name: SEARCHES[name].options for name in SEARCHES},
+    }
     rows = [
-        [group, name, _EXAMPLES.get(group, {}).get(name, name)]
+        [group, name, _EXAMPLES.get(group, {}).get(name, name), _text(defaults, group, name)]
         for group, members in names.items()
         for name in members
     ]
-    echo_table(["what", "name", "written"], rows)
+    echo_table(["what", "name", "as", "parameters"], rows)
+
+
+def _text(defaults: Mapping[str, Mapping[str, Mapping[str, Any]]], group: str, name: str) -> str:
+    """The parameters of a member with their defaults."""
+    values = defaults.get(group, {}).get(name, {})
+    return " ".join(f"{key}={value}" for key, value in values.items())

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 @vectors_options
 @click.option("--splits", "file", type=path_type(), required=True, help="A split file.")
 @click.option("--method", "methods", multiple=True, required=True, help="Repeat for several.")
-@click.option("--seeds", default=3, show_default=True, type=click.IntRange(1), help="0 to N - 1.")
+@click.option(
+    "--seeds", default=3, show_default=True, type=click.IntRange(1), help="How many: 0 to N - 1."
+)
 @click.option("--protocol", default="head", show_default=True, type=click.Choice(["head"]))
 @click.option(
     "--select",
@@ -29,7 +31,9 @@ if TYPE_CHECKING:
     type=click.Choice(["last", "val"]),
     help="last: train on train and val; val: choose the step by the validation classes.",
 )
-@click.option("--steps", default=400, show_default=True, type=click.IntRange(1))
+@click.option(
+    "--steps", default=400, show_default=True, type=click.IntRange(1), help="Training steps a run."
+)
 @click.option(
     "--executor", default="local", show_default=True, type=click.Choice(["serial", "local"])
 )
@@ -64,10 +68,12 @@ def run(
     Example:  oodml run --dataset glyphs --splits glyphs.json --method frozen \\
                         --method multisimilarity --seeds 3 -o runs
     """
-    from oodml.methods import Budget
+    from oodml.methods import Budget, find_method
     from oodml.split import read_sequence
     from oodml.sweep import RunStore, Sweep, make_executor, run_sweep
 
+    for name in methods:
+        find_method(name)  # what cannot run is said before anything is embedded
     sequence = read_sequence(file)
     fallback = sequence.encoder.name if sequence.encoder else None
     vectors = load_vectors(embeddings, dataset, encoder, fallback=fallback)

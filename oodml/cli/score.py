@@ -32,10 +32,12 @@ def score(
     \b
     Example:  oodml score --embeddings photos.emb --splits photos.json
     """
-    from oodml.metrics import DEFAULT_METRICS
+    from oodml.metrics import DEFAULT_METRICS, find_metric
     from oodml.split import read_sequence
 
     chosen = tuple(dict.fromkeys(metrics)) or DEFAULT_METRICS
+    for name in chosen:
+        find_metric(name)
     sequence = read_sequence(file) if file else None
     fallback = sequence.encoder.name if sequence and sequence.encoder else None
     vectors = load_vectors(embeddings, dataset, encoder, fallback=fallback)
@@ -44,8 +46,7 @@ def score(
         return
     from oodml.score import Subject, score_split
 
-    name = vectors.encoder.name if vectors.encoder else "embeddings"
-    subject = Subject(encoder=name)
+    subject = Subject()
     cards = [
         score_split(vectors, sequence, split.rank, subject=subject, metrics=chosen)
         for split in sequence.splits
@@ -58,7 +59,7 @@ def score(
         + [f"{c.values[metric]:.3f}" for metric in chosen]
         for c in cards
     ]
-    title = f"{vectors.dataset}, {name}"
+    title = f"{vectors.dataset}, {vectors.source}"
     echo_table(["split", "shift", "test classes", "queries", *chosen], rows, title=title)
 
 

@@ -35,25 +35,37 @@ def splits() -> None:
 @vectors_options
 @click.option("--search", default="ooDML", show_default=True, help="ooDML, optimal or fixed-test.")
 @click.option("--measure", default="frechet", show_default=True, help="The distance of the sides.")
-@click.option("--levels", default=9, show_default=True, type=click.IntRange(1), help="At most.")
+@click.option(
+    "--levels",
+    default=9,
+    show_default=True,
+    type=click.IntRange(1),
+    help="How many splits, at most.",
+)
 @click.option("--seed", default=0, show_default=True, help="Of validation classes and test sets.")
 @click.option("--swaps", type=click.IntRange(0), help="ooDML: swaps a step; default 1 %.")
 @click.option("--remove/--no-remove", default=None, help="ooDML: whether classes may be removed.")
 @click.option("--target", type=float, help="optimal: one split of this shift.")
 @click.option("--fraction", type=float, help="optimal: share of the classes to train on.")
-@click.option("--train-class", "train", multiple=True, help="optimal: a class to train on.")
+@click.option(
+    "--train-class", "train", multiple=True, help="optimal: a class to train on; repeatable."
+)
 @click.option(
     "--test-class", "test", multiple=True, help="optimal, fixed-test: a class to test on."
 )
 @click.option("--keep-groups", "groups", is_flag=True, default=None, help="optimal: whole groups.")
 @click.option("--min-images", type=click.IntRange(1), help="Leave smaller classes out.")
-@click.option("--classes-per-side", "per_side", type=click.IntRange(2), help="On either side.")
+@click.option(
+    "--classes-per-side", "per_side", type=click.IntRange(2), help="Classes on either side."
+)
 @click.option("--test-fraction", type=float, help="fixed-test: share of the classes to test on.")
 @click.option("--test-sets", type=click.IntRange(1), help="fixed-test: files, one a test set; 3.")
 @click.option("--trials", type=click.IntRange(1), help="Most distances tried; not for frechet.")
-@click.option("--shots", multiple=True, type=click.IntRange(1), help="Add k-shot episodes.")
 @click.option(
-    "--episodes", default=10, show_default=True, type=click.IntRange(1), help="Of each k."
+    "--shots", multiple=True, type=click.IntRange(1), help="Also k-shot episodes; repeatable."
+)
+@click.option(
+    "--episodes", default=10, show_default=True, type=click.IntRange(1), help="Episodes a k."
 )
 @output_option
 @json_option

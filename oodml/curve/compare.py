@@ -9,7 +9,7 @@ import numpy as np
 
 from oodml.curve.area import Numbers
 from oodml.curve.curves import REFERENCE
-from oodml.curve.points import points_of, together
+from oodml.curve.points import curve_key, points_of, together
 from oodml.errors import RunError
 from oodml.score.card import ScoreCard
 
@@ -41,7 +41,7 @@ def gains(
 def _one_curve(cards: Sequence[ScoreCard], method: str, *, encoder: str | None) -> list[ScoreCard]:
     """The cards of one method, which must make one curve; of the given encoder, if any."""
     found = [c for c in cards if c.method == method and encoder in (None, c.encoder)]
-    curves = {(c.method, c.encoder, c.protocol, c.shots or 0) for c in found}
+    curves = {curve_key(card) for card in found}
     if len(curves) != 1:
         with_encoder = f" with encoder {encoder!r}" if encoder else ""
         there = sorted({(c.method, c.encoder, c.protocol, c.shots or 0) for c in cards})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +30,10 @@ class Curve:
     encoder: str
     protocol: str
     shots: int | None
+    selection: str | None
+    budget: Mapping[str, int]
+    features: str
+    measure: str | None
     sequence: str
     metric: str
     ranks: tuple[int, ...]
@@ -60,6 +64,7 @@ class Curve:
         record = {name: getattr(self, name) for name in self.__slots__}
         for name in _ARRAYS:
             record[name] = [None if np.isnan(value) else value for value in record[name].tolist()]
+        record["budget"] = dict(self.budget)
         for name in ("ranks", "seeds", "classes"):
             record[name] = list(record[name])
         return record
@@ -83,6 +88,9 @@ def labels(curves: Sequence[Curve]) -> list[str]:
         [curve.encoder for curve in curves],
         [curve.protocol for curve in curves],
         ["" if curve.shots is None else f"{curve.shots} shots" for curve in curves],
+        [curve.selection or "" for curve in curves],
+        [" ".join(f"{key} {n}" for key, n in sorted(c.budget.items())) for c in curves],
+        [f"vectors {curve.features[:8]}" for curve in curves],
     ]
     chosen: list[list[str]] = []
     for column in columns:

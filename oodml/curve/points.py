@@ -24,6 +24,7 @@ def together(cards: Sequence[ScoreCard], metric: str) -> list[ScoreCard]:
     if not cards:
         raise RunError("There are no score cards to draw a curve of; run or score something first.")
     _agree("data set and sequence", {(card.dataset, card.sequence[:12]) for card in cards})
+    _agree("images (content fingerprint)", {card.content_fingerprint[:12] for card in cards})
     _agree("metric version", {card.metric_version for card in cards})
     for rank in {card.rank for card in cards}:
         _agree(f"shift of rank {rank}", {card.shift for card in cards if card.rank == rank})
@@ -58,7 +59,10 @@ def _check_metric(cards: Sequence[ScoreCard], metric: str) -> None:
 
 
 def curve_key(card: ScoreCard) -> tuple[Any, ...]:
-    return (card.method, card.encoder, card.protocol, -1 if card.shots is None else card.shots)
+    """What must agree within a curve; a difference in any of it makes another one."""
+    shots = -1 if card.shots is None else card.shots
+    training = (card.selection or "", tuple(sorted(card.budget.items())))
+    return (card.method, card.encoder, card.features, card.protocol, *training, shots)
 
 
 def _card_key(card: ScoreCard) -> tuple[Any, ...]:
@@ -103,7 +107,7 @@ def points_of(cards: Sequence[ScoreCard], metric: str, replicates: Array | None)
         points.append(
             Point(
                 rank=rank,
-                shift=here[0].shift,
+                shift=np.nan if here[0].shift is None else here[0].shift,
                 classes=frozenset(name for card in here for name in card.classes),
                 runs=frozenset((card.seed, card.episode) for card in here),
                 units={unit: float(values[[u == unit for u in units]].mean()) for unit in units},

@@ -18,6 +18,8 @@ __all__ = ["DATASETS", "Dataset", "Files", "Pixels", "Vectors", "load_data"]
 def load_data(name: str) -> Dataset:
     """The data set of a name: `glyphs`, `glyphs?copies=4`, `digits`, `folder:PATH?name=X`."""
     parsed = Name.parse(name)
+    if parsed.key not in DATASETS and Path(name).is_dir():
+        raise UnknownNameError(f"{name!r} is a folder; write folder:{name} for the images in it.")
     return DATASETS[parsed.key](parsed)
 
 

@@ -106,7 +106,6 @@ class Dataset:
         for what, one_each, part in (
             ("images", self.ids, None if isinstance(self.source, Files) else self.source),
             ("roles", self.ids, self.roles),
-            ("groups", self.classes, self.groups),
         ):
             if part is not None and len(part) != len(one_each):
                 raise DataError(f"{where} has {len(part)} {what}; expected {len(one_each)}.")
@@ -114,11 +113,7 @@ class Dataset:
             raise DataError(
                 f"{where} has the role {min(unknown)!r}; expected train, query or gallery."
             )
-        train, test = self.default or ((), ())
-        if wrong := (set(train) & set(test)) | ({*train, *test} - {*self.classes}):
-            raise DataError(
-                f"{where}: class {min(wrong)!r} of the published split is unknown or on both sides."
-            )
+        check_classes(where, self.classes, self.groups, self.default)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -162,3 +157,16 @@ def check_labels(
     if (counts == 0).any():
         empty = classes[int(np.argmin(counts))]
         raise DataError(f"{where}: class {empty!r} has no image; remove the class or add images.")
+
+
+def check_classes(
+    where: str, classes: tuple[str, ...], groups: tuple[str, ...] | None, default: Halves | None
+) -> None:
+    """Raise `DataError` unless every class has a group and the published halves are apart."""
+    if groups is not None and len(groups) != len(classes):
+        raise DataError(f"{where} has {len(groups)} groups; expected {len(classes)}.")
+    train, test = default or ((), ())
+    if wrong := (set(train) & set(test)) | ({*train, *test} - {*classes}):
+        raise DataError(
+            f"{where}: class {min(wrong)!r} of the published split is unknown or on both sides."
+        )

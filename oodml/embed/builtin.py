@@ -37,6 +37,8 @@ def open_builtin(name: Name) -> Encoder:
     """`oodml:pixels` or `oodml:hog`, either with `?size=S`."""
     size = name.resolve({"size": 32})["size"]
     if name.argument == "pixels":
+        if size < 1:
+            raise UnknownNameError(f"{name.text!r}: size is {size}; expected 1 or more.")
         return _plain(name, size, arch="oodml:pixels/1", dim=size * size, function=_pixels)
     if name.argument == "hog":
         if size < 16 or size % _CELL:

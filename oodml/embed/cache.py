@@ -41,7 +41,14 @@ class Shards:
         folder = home() / "embeddings" / key
         shards = cls(folder, rows, spec.dim, {})
         facts = {"encoder": spec.to_json(), "content_fingerprint": fingerprint, "rows": rows}
-        if not (folder / "manifest.json").exists():
+        try:
+            begun = (folder / "manifest.json").exists()
+        except OSError as error:
+            raise FormatError(
+                f"Cannot use the cache {folder}: {error.strerror or error}; set OODML_HOME to a "
+                "folder of your own."
+            ) from None
+        if not begun:
             write_json(folder / "manifest.json", "embedding-cache", facts)
         elif read_json(folder / "manifest.json", "embedding-cache")["rows"] != rows:
             raise FormatError(f"{folder} holds another number of rows; remove that folder.")

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from oodml.data.dataset import Halves, check_labels, class_fingerprint
+from oodml.data.dataset import Halves, check_classes, check_labels, class_fingerprint
 from oodml.embed.spec import EncoderSpec
 from oodml.errors import DataError, FormatError
 from oodml.store import array_digest, digest, frozen, read_npz, write_npz
@@ -22,7 +22,8 @@ Array = np.ndarray[Any, Any]
 class EmbeddingSet:
     """Vectors `(n, d)` float32 with their labels `(n,)`, as indices into `classes`.
 
-    `content_fingerprint` is that of the images; where they are unknown, that of labels and vectors.
+    `content_fingerprint` is that of the images; where they are unknown, that of class names, ids
+    and labels. `source` is a short name of what made the vectors, for people to read.
     """
 
     dataset: str
@@ -34,17 +35,21 @@ class EmbeddingSet:
     encoder: EncoderSpec | None = None
     groups: tuple[str, ...] | None = None
     default: Halves | None = None
+    source: str = "embeddings"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "labels", frozen(np.asarray(self.labels, dtype=np.int64)))
         object.__setattr__(self, "vectors", frozen(np.asanyarray(self.vectors)))
         where = f"embeddings of {self.dataset!r}"
         check_labels(where, self.classes, self.labels, self.ids)
+        check_classes(where, self.classes, self.groups, self.default)
         if self.vectors.shape[:1] != (len(self.labels),) or self.vectors.ndim != 2:
             raise DataError(
                 f"{where}: vectors of shape {self.vectors.shape} for {len(self.labels)} labels; "
                 "expected one row a label."
             )
+        if self.vectors.shape[1] == 0:
+            raise DataError(f"{where}: vectors of no dimension; expected (n, d), d from 1.")
         check_finite(where, self.vectors)
 
     def __len__(self) -> int:
@@ -80,6 +85,7 @@ class EmbeddingSet:
             content_fingerprint=digest([self.content_fingerprint, list(chosen)]),
             encoder=self.encoder,
             groups=groups,
+            source=self.source,
         )
 
 
@@ -110,6 +116,7 @@ def meta_of(embeddings: EmbeddingSet) -> dict[str, Any]:
         "version": 1,
         "dataset": embeddings.dataset,
         "content_fingerprint": embeddings.content_fingerprint,
+        "source": embeddings.source,
         "encoder": embeddings.encoder and embeddings.encoder.to_json(),
         "groups": embeddings.groups and list(embeddings.groups),
         "default": embeddings.default and [list(half) for half in embeddings.default],
@@ -141,55 +148,72 @@ def read_embeddings(path: Path) -> EmbeddingSet:
             "(n,)."
         )
     vectors = arrays["vectors"]
-    if vectors.ndim != 2 or vectors.dtype.kind != "f":
+    if vectors.ndim != 2 or vectors.dtype.kind not in "fiu":
         raise FormatError(
-            f"{path}: vectors are {vectors.dtype} of shape {vectors.shape}; expected (n, d) floats."
+            f"{path}: vectors are {vectors.dtype} of shape {vectors.shape}; expected (n, d) "
+            "numbers."
         )
+    with np.errstate(over="ignore"):  # what float32 cannot hold is reported as infinity
+        vectors = np.ascontiguousarray(vectors, dtype=np.float32)
     classes, labels = _labels(path, arrays)
-    ids = arrays["ids"].astype(str).tolist() if "ids" in arrays else map(str, range(len(labels)))
+    ids = _names(path, "ids", arrays["ids"]) if "ids" in arrays else _numbers(len(labels))
     meta = _meta(path, arrays)
-    vectors = np.ascontiguousarray(vectors, dtype=np.float32)
-    content = meta.get("content_fingerprint")
-    return EmbeddingSet(
-        dataset=meta.get("dataset") or path.stem,
-        classes=classes,
-        labels=labels,
-        ids=tuple(ids),
-        vectors=vectors,
-        content_fingerprint=content
-        or digest([list(classes), labels.tolist(), array_digest(vectors)]),
-        **provenance(meta),
-    )
-
-
-def provenance(meta: Mapping[str, Any]) -> dict[str, Any]:
-    """The optional fields of an `EmbeddingSet` out of its meta record."""
-    groups, default = meta.get("groups"), meta.get("default")
-    return {
-        "encoder": EncoderSpec.from_json(meta.get("encoder")),
-        "groups": tuple(groups) if groups else None,
-        "default": (tuple(default[0]), tuple(default[1])) if default else None,
-    }
+    try:
+        encoder = EncoderSpec.from_json(meta.get("encoder"))
+        return EmbeddingSet(
+            dataset=meta.get("dataset") or path.stem,
+            classes=classes,
+            labels=labels,
+            ids=ids,
+            vectors=vectors,
+            content_fingerprint=meta.get("content_fingerprint")
+            or digest([list(classes), list(ids), labels.tolist()]),
+            encoder=encoder,
+            groups=meta["groups"],
+            default=meta["default"],
+            source=str(meta.get("source") or (encoder.name if encoder else path.stem)),
+        )
+    except (DataError, FormatError) as error:
+        raise type(error)(f"{path}: {error}") from None
 
 
 def _labels(path: Path, arrays: Mapping[str, Array]) -> tuple[tuple[str, ...], Array]:
     labels = arrays["labels"]
-    if labels.ndim != 1 or labels.dtype.kind not in "iuU":
+    if labels.ndim != 1 or labels.dtype.kind not in "iuUS":
         raise FormatError(
             f"{path}: labels are {labels.dtype} of shape {labels.shape}; expected (n,) ints or "
             "strings."
         )
+    if labels.dtype.kind == "S":
+        labels = np.array(_names(path, "labels", labels), dtype=str)
     if "classes" in arrays and labels.dtype.kind != "U":
-        return tuple(arrays["classes"].astype(str).tolist()), labels.astype(np.int64)
+        return _names(path, "classes", arrays["classes"]), labels.astype(np.int64)
     names, indices = np.unique(labels, return_inverse=True)
     return tuple(names.astype(str).tolist()), indices.astype(np.int64)
 
 
-def _meta(path: Path, arrays: Mapping[str, Array]) -> dict[str, Any]:
-    if "meta" not in arrays:
-        return {}
+def _names(path: Path, what: str, array: Array) -> tuple[str, ...]:
+    """A 1-D array of strings, bytes in UTF-8 or ints, as text."""
+    if array.ndim != 1 or array.dtype.kind not in "iuUS":
+        raise FormatError(
+            f"{path}: {what} are {array.dtype} of shape {array.shape}; expected one row of strings."
+        )
     try:
-        meta = json.loads(str(arrays["meta"]))
+        return tuple(
+            name.decode() if isinstance(name, bytes) else str(name) for name in array.tolist()
+        )
+    except UnicodeDecodeError as error:
+        raise FormatError(f"{path}: {what} are no UTF-8 ({error}); write them as text.") from None
+
+
+def _numbers(n: int) -> tuple[str, ...]:
+    return tuple(map(str, range(n)))
+
+
+def _meta(path: Path, arrays: Mapping[str, Array]) -> dict[str, Any]:
+    """The facts of the file beside its arrays; `groups` and `default` are always there."""
+    try:
+        meta = json.loads(str(arrays["meta"])) if "meta" in arrays else {}
         kind = (meta.get("format"), meta.get("version"))
     except (ValueError, AttributeError):
         raise FormatError(f"{path}: meta is no JSON object; write JSON or leave it out.") from None
@@ -198,4 +222,23 @@ def _meta(path: Path, arrays: Mapping[str, Array]) -> dict[str, Any]:
             f"{path}: meta has format {kind[0]!r}, version {kind[1]!r}; this oodml reads "
             "format 'oodml.embeddings', version 1."
         )
-    return dict(meta)
+    for key in ("dataset", "content_fingerprint"):
+        if not isinstance(meta.get(key), str | None):
+            raise FormatError(f"{path}: meta has {key} {meta[key]!r}; expected text.")
+    groups, default = meta.get("groups"), meta.get("default")
+    if not (groups is None or _is_text_list(groups)):
+        raise FormatError(f"{path}: meta has groups {groups!r}; expected one name a class.")
+    halves = default if isinstance(default, list) else []
+    if default is not None and not (len(halves) == 2 and all(map(_is_text_list, halves))):
+        raise FormatError(
+            f"{path}: meta has default {default!r}; expected two lists of class names."
+        )
+    return {
+        **meta,
+        "groups": None if groups is None else tuple(groups),
+        "default": None if default is None else (tuple(halves[0]), tuple(halves[1])),
+    }
+
+
+def _is_text_list(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)

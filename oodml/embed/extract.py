@@ -68,6 +68,7 @@ def _as_embeddings(
         encoder=spec,
         groups=data.groups,
         default=data.default,
+        source=spec.name if spec else "embeddings",
     )
 
 
@@ -96,16 +97,10 @@ def _batches(data: Dataset, encoder: Encoder, rows: range, batch: int) -> Iterat
         return encoder.transform(read_image(data, row))
 
     with ThreadPoolExecutor(_READERS) as readers:
-        starts = range(rows.start, rows.stop, batch)
         pending = [readers.submit(load, row) for row in rows[:batch]]
-        for start in starts:
-            following = range(start + batch, min(start + 2 * batch, rows.stop))
-            ahead = [readers.submit(load, row) for row in following]
-            try:
-                yield torch.from_numpy(np.stack([future.result() for future in pending]))
-            finally:
-                if any(future.exception() for future in pending if future.done()):
-                    readers.shutdown(wait=False, cancel_futures=True)
+        for start in range(batch, len(rows) + batch, batch):
+            ahead = [readers.submit(load, row) for row in rows[start : start + batch]]
+            yield torch.from_numpy(np.stack([future.result() for future in pending]))
             pending = ahead
 
 

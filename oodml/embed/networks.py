@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 _OPTIONS = {"size": 0, "resize": 0, "crop": 0, "mean": "", "std": "", "interpolation": "bilinear"}
+_AUXILIARY = {"googlenet": ("aux1.", "aux2."), "inception_v3": ("AuxLogits.",)}
 _CLASSIFIERS = ("fc", "classifier", "heads", "head")
 
 
@@ -44,9 +45,6 @@ class Network:
         with torch.inference_mode():
             vectors: torch.Tensor = self.module(images)
             return vectors
-
-    def to(self, device: str) -> Network:
-        return Network(self.spec, self.module.to(device))
 
 
 def open_torchvision(name: Name) -> Encoder:
@@ -76,6 +74,8 @@ def open_torchvision(name: Name) -> Encoder:
         "interpolation": preset.interpolation.value,
     }
     module = _fitted(build(), state, str(path), arch)
+    if hasattr(module, "transform_input"):  # as torchvision does with its own weights
+        module.transform_input = True  # type: ignore[assignment]
     return _network(name, f"tv:{arch}", module, file_digest(path), _shape(name, options, defaults))
 
 
@@ -114,7 +114,9 @@ def find_architecture(arch: str) -> Any:
 
         near = ", ".join(difflib.get_close_matches(arch, known, n=3, cutoff=0.3) or known[:3])
         raise UnknownNameError(f"'tv:{arch}' is not a torchvision network; nearest: {near}.")
-    return lambda: models.get_model(arch, weights=None)
+    # Heads that help only in training are left out.
+    options = {"aux_logits": False, "init_weights": True} if arch in _AUXILIARY else {}
+    return lambda: models.get_model(arch, weights=None, **options)
 
 
 def _network(
@@ -125,12 +127,27 @@ def _network(
     dim = _drop_classifier(module, arch)
     module = module.eval().to(memory_format=torch.channels_last)
     spec = EncoderSpec(name=name.text, arch=arch, dim=dim, weights=weights, pool="network", **shape)
-    return Network(spec, module)
+    network = Network(spec, module)
+    sides = f"{spec.size} x {spec.size} pixels"
+    try:
+        found = network(torch.zeros(1, 3, spec.size, spec.size, dtype=torch.uint8))
+    except (RuntimeError, AssertionError, ValueError) as error:
+        reason = str(error).partition("\n")[0].rstrip(". ") or type(error).__name__
+        raise WeightsError(
+            f"{name.text!r} cannot take images of {sides} ({reason}); choose another size."
+        ) from None
+    if found.shape != (1, dim):
+        raise WeightsError(
+            f"{name.text!r} gives {tuple(found.shape)} for one image of {sides}; expected "
+            f"{(1, dim)}: choose another network."
+        )
+    return network
 
 
 def _shape(name: Name, options: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
     """The input's shape and scale: what the name says, else what belongs to the weights."""
     shape = dict(defaults)
+    _check_sizes(name, options)
     if options["size"]:
         shape |= {"size": options["size"], "resize": None}
     if options["crop"] or options["resize"]:
@@ -149,6 +166,12 @@ def _shape(name: Name, options: Mapping[str, Any], defaults: Mapping[str, Any]) 
             f"{name.text!r}: interpolation {shape['interpolation']!r} is not known."
         )
     return shape
+
+
+def _check_sizes(name: Name, options: Mapping[str, Any]) -> None:
+    for key in ("size", "resize", "crop"):
+        if key in name.params and options[key] < 1:
+            raise UnknownNameError(f"{name.text!r}: {key} is {options[key]}; expected 1 or more.")
 
 
 def _numbers(name: Name, key: str, text: str) -> tuple[float, ...]:
@@ -219,12 +242,16 @@ def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
 def _fitted(
     module: torch.nn.Module, state: Mapping[str, torch.Tensor], where: str, arch: str
 ) -> torch.nn.Module:
-    """The module with these weights: every key and shape must match; a classifier may differ."""
+    """The module with these weights: every key and shape must match; a classifier may differ.
+
+    Old files lack the counters of batch normalisation, which play no part in the vectors.
+    """
     own = module.state_dict()
-    prefix = _classifier(module, arch) + "."
+    prefix = (_classifier(module, arch) + ".", *_AUXILIARY.get(arch, ()))
+    counters = {key for key in own if key.endswith(".num_batches_tracked")}
     differences = []
     for what, keys in (
-        ("missing", own.keys() - state.keys()),
+        ("missing", own.keys() - state.keys() - counters),
         ("unknown", state.keys() - own.keys()),
     ):
         if keys := {key for key in keys if not key.startswith(prefix)}:

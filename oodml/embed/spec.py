@@ -55,11 +55,16 @@ class EncoderSpec:
         if record is None:
             return None
         known = {field.name for field in fields(cls)}
+        if not isinstance(record, Mapping):
+            raise FormatError(f"This is no encoder spec: {record!r} is no JSON object.")
         try:
             values = {key: value for key, value in record.items() if key in known}
-            return cls(**{**values, "mean": tuple(record["mean"]), "std": tuple(record["std"])})
+            spec = cls(**{**values, "mean": tuple(record["mean"]), "std": tuple(record["std"])})
         except (KeyError, TypeError) as error:
             raise FormatError(f"This is no encoder spec: {error}.") from None
+        if not isinstance(spec.name, str):
+            raise FormatError(f"This is no encoder spec: name is {spec.name!r}; expected text.")
+        return spec
 
 
 class Encoder(Protocol):

@@ -83,6 +83,16 @@ def parameters(method: Method) -> dict[str, Any]:
     return asdict(method)  # type: ignore[call-overload,no-any-return]
 
 
+def check_positive(method: Method, *names: str) -> None:
+    """Raise `UnknownNameError` where a parameter is not above 0."""
+    for name in names:
+        if not getattr(method, name) > 0:
+            raise UnknownNameError(
+                f"Parameter {name} of {method.name!r} is {getattr(method, name)}; expected more "
+                "than 0."
+            )
+
+
 def make_method(kind: type[Method], name: Name) -> Method:
     """The method of a name: its class's defaults under the name's parameters."""
     if name.argument:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from oodml.methods.method import FitContext, Needs, Trained
+from oodml.methods.method import FitContext, Needs, Trained, check_positive
 from oodml.methods.training import Layer, train_head
 
 if TYPE_CHECKING:
@@ -23,6 +23,9 @@ class MultiSimilarity:
     beta: float = 40.0
     base: float = 0.5
     epsilon: float = 0.1
+
+    def __post_init__(self) -> None:
+        check_positive(self, "dim", "lr", "alpha", "beta")
 
     name: ClassVar[str] = "multisimilarity"
     version: ClassVar[int] = 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,22 +16,29 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
-SHIFT = "Shift (Fréchet distance between class means)"
+_MEASURES = {
+    "frechet": "Fréchet distance between class means",
+    "frechet-samples": "Fréchet distance between images",
+    "frechet-pca": "Fréchet distance between class means, leading components",
+}
 _WIDTH, _HEIGHT = 4.9, 3.0  # inches, without the legend; text stays legible in a column of 3.3
 _MOST_BANDS = 4  # more of them mix to brown
 _ASIDE = 1.6  # points from one curve's bars to the next one's
 
 
 def plot_curves(
-    curves: Sequence[Curve], *, title: str | None = None, x_label: str = SHIFT
+    curves: Sequence[Curve], *, title: str | None = None, x_label: str | None = None
 ) -> Figure:
     """Metric against shift with 95 % intervals, as wide as a column; the legend gives AGS.
 
     A single frozen encoder among others is the reference, grey and dashed. Up to four curves have
     bands; more have bars, side by side so that they can be told apart. Chance is drawn where it
-    falls into view.
+    falls into view; unknown shifts are replaced by the numbers of the splits.
     """
     _check(curves)
+    x_label = x_label or shift_label(curves)
+    if any(np.isnan(curve.x).any() for curve in curves):
+        curves = [replace(curve, x=np.array(curve.ranks)) for curve in curves]
     with styled():
         from matplotlib.figure import Figure
 
@@ -46,6 +54,14 @@ def plot_curves(
         figure.draw_without_rendering()
         figure.set_layout_engine("none")
     return figure
+
+
+def shift_label(curves: Sequence[Curve]) -> str:
+    """What the x axis shows: the shift and its measure, or the splits where shifts are unknown."""
+    if any(np.isnan(curve.x).any() for curve in curves):
+        return "Split (shifts unknown)"
+    measure = curves[0].measure
+    return f"Shift ({_MEASURES.get(measure, measure)})" if measure else "Shift"
 
 
 def metric_label(metric: str) -> str:

@@ -28,9 +28,14 @@ def text_table(
         at = curve.ranks.index(rank)
         classes = sides.get(rank, ABSENT) if sides else str(curve.classes[at])
         cells = [_cell(curve, rank) for curve in curves]
-        rows.append([str(rank), f"{curve.x[at]:.{decimals}f}", classes, *cells])
+        rows.append([str(rank), shift_text(curve.x[at], decimals), classes, *cells])
     areas = [value_text(curve.ags, curve.ags_low, curve.ags_high) for curve in curves]
     return [*rows, ["AGS", "", "", *areas]]
+
+
+def shift_text(shift: float, decimals: int) -> str:
+    """A shift; a dash where it is unknown."""
+    return ABSENT if isnan(shift) else f"{shift:.{decimals}f}"
 
 
 def value_text(mean: float | None, low: float | None, high: float | None) -> str:
@@ -65,7 +70,7 @@ def number_table(curves: Sequence[Curve]) -> Iterator[dict[str, Any]]:
 
 def _decimals(values: Sequence[float]) -> int:
     """Decimals that give the largest value four digits."""
-    largest = max((abs(value) for value in values), default=0.0)
+    largest = max((abs(value) for value in values if not isnan(value)), default=0.0)
     return max(0, 3 - floor(log10(largest))) if largest > 0 else 1
 
 

@@ -21,26 +21,32 @@ class ScoreCard:
     `sums.sum() / counts.sum()`, and resampling classes needs nothing else. `replicates[metric]` are
     the leave-one-group-out values of the metrics that do not decompose, `others[metric]` their
     values. `excluded` queries had no other image of their class; `tied` ones had a negative as near
-    as their best positive. `chance` is the expectation under random order. `spec` is the digest of
-    the run.
+    as their best positive. `chance` is the expectation under random order. `shift` is None where
+    the sequence does not say it, else in the unit of `measure`. `features` is the digest of the
+    vectors that were read, `spec` that of the run.
     """
 
     dataset: str
     sequence: str
     rank: int
     levels: int
-    shift: float
+    shift: float | None
     method: str
     encoder: str
     seed: int | None
     protocol: str
     metric_version: int
+    content_fingerprint: str
+    features: str
     classes: tuple[str, ...]
     counts: np.ndarray[Any, Any]
     sums: Mapping[str, np.ndarray[Any, Any]]
     chance: Mapping[str, float]
     excluded: int = 0
     tied: int = 0
+    measure: str | None = None
+    selection: str | None = None
+    budget: Mapping[str, int] = field(default_factory=dict)
     shots: int | None = None
     episode: int | None = None
     others: Mapping[str, float] = field(default_factory=dict)
@@ -78,6 +84,7 @@ class ScoreCard:
         record["sums"] = {name: row.tolist() for name, row in self.sums.items()}
         record["replicates"] = {name: row.tolist() for name, row in self.replicates.items()}
         record["chance"] = dict(self.chance)
+        record["budget"] = dict(self.budget)
         record["others"] = dict(self.others)
         return {**record, "values": self.values}
 

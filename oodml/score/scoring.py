@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from oodml.embed import EmbeddingSet
+from oodml.errors import DataError
 from oodml.methods import FeatureEncoder
 from oodml.metrics import DEFAULT_METRICS, METRIC_VERSION, find_metric, rank_positives, sum_by_class
 from oodml.score.card import ScoreCard
@@ -23,9 +24,10 @@ class Subject:
     """Who is scored: what a card says of the model."""
 
     method: str = "frozen"
-    encoder: str = "embeddings"
     seed: int | None = None
     protocol: str = "head"
+    selection: str | None = None
+    budget: Mapping[str, int] = field(default_factory=dict)
     spec: str | None = None
 
 
@@ -45,23 +47,29 @@ def score_split(
     split = sequence.at(rank)
     test = embeddings.of(split.test)
     vectors = test.vectors if trained is None else transform(trained, test.vectors)
+    _require_directions(test.ids, vectors)
     ranks = rank_positives(vectors, test.labels)
     found = {name: find_metric(name) for name in metrics}
     sums = {}
     for name, metric in found.items():
         scored, sums[name], counts = sum_by_class(metric.per_query(ranks), ranks)
-    shift = split.shift if split.shift is not None else float(split.rank)
     return ScoreCard(
-        dataset=embeddings.dataset,
+        # Bare vectors do not know what they are of; the splits do.
+        dataset=embeddings.dataset if embeddings.encoder else sequence.dataset,
         sequence=sequence.digest,
         rank=rank,
         levels=len(sequence.splits),
-        shift=shift,
+        shift=split.shift,
         method=subject.method,
-        encoder=subject.encoder,
+        encoder=embeddings.source,
         seed=subject.seed,
         protocol=subject.protocol,
         metric_version=METRIC_VERSION,
+        content_fingerprint=embeddings.content_fingerprint,
+        features=embeddings.digest(),
+        measure=sequence.measure,
+        selection=subject.selection,
+        budget=subject.budget,
         classes=tuple(test.classes[label] for label in scored),
         counts=counts,
         sums=sums,
@@ -70,6 +78,15 @@ def score_split(
         tied=ranks.tied,
         spec=subject.spec,
     )
+
+
+def _require_directions(ids: tuple[str, ...], vectors: Array) -> None:
+    """Raise `DataError` naming images whose vector is zero: they have no cosine with any other."""
+    if len(zero := np.flatnonzero(~vectors.any(axis=1))):
+        raise DataError(
+            f"{len(zero)} images have a zero vector, such as {ids[zero[0]]!r} (blank?), and so no "
+            "cosine with any other; remove them or use another encoder."
+        )
 
 
 def transform(encoder: FeatureEncoder, vectors: Array) -> Array:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import sys
+import threading
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from typing import Any
@@ -29,13 +31,28 @@ def make_executor(name: str) -> Executor:
     if name == "serial":
         return SerialExecutor()
     if name == "local":
-        workers = os.cpu_count() or 1
+        workers = usable_cores()
         spawn = multiprocessing.get_context("spawn")
-        return ProcessPoolExecutor(workers, mp_context=spawn, initializer=_one_thread)
+        return ProcessPoolExecutor(workers, mp_context=spawn, initializer=_start_worker)
     raise UnknownNameError(f"{name!r} is no executor; there are serial and local.")
 
 
-def _one_thread() -> None:
+def usable_cores() -> int:
+    """The cores that this process may use, which on a shared machine are not all there are."""
+    if sys.platform == "linux":
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _start_worker() -> None:
+    """One thread a worker; and a worker ends with its parent, also when that is killed."""
     import torch
 
     torch.set_num_threads(1)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    if parent := multiprocessing.parent_process():
+        parent.join()
+        os._exit(1)

@@ -24,7 +24,6 @@ class Job:
     embeddings: Path
     sequence: Path
     store: Path
-    encoder: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +57,10 @@ def _carry_out(job: Job, store: RunStore) -> None:
     trained = method.fit(fit_context(embeddings, sequence, spec))
     subject = Subject(
         method=method_label(spec.method, spec.parameters),
-        encoder=job.encoder,
         seed=spec.seed,
         protocol=spec.protocol,
+        selection=spec.selection if method.seeded else None,
+        budget=spec.budget,
         spec=spec.digest(),
     )
     card = score_split(embeddings, sequence, spec.rank, subject=subject, trained=trained.encoder)

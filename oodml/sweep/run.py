@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import BrokenExecutor, Executor, as_completed
+from concurrent.futures import BrokenExecutor, Executor, Future, as_completed
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from oodml.data import Dataset
 from oodml.embed import EmbeddingSet, embed_data, write_embeddings
-from oodml.errors import RunError
+from oodml.errors import RunError, SplitError
 from oodml.methods import Budget, find_method, parameters
 from oodml.metrics import METRIC_VERSION
 from oodml.score import ScoreCard
 from oodml.split import SplitSequence, require_classes, write_sequence
+from oodml.store import digest
 from oodml.sweep.executors import SerialExecutor
 from oodml.sweep.jobs import Failure, Job, carry_out
 from oodml.sweep.runs import RunStore
@@ -37,7 +40,8 @@ class Sweep:
 
     def specs(self, embeddings: EmbeddingSet, sequence: SplitSequence) -> list[RunSpec]:
         """A spec a split, method and seed; a method without randomness runs once, with no seed."""
-        features = embeddings.encoder.identity() if embeddings.encoder else embeddings.digest()
+        features = embeddings.digest()
+        encoder = embeddings.encoder.identity() if embeddings.encoder else None
         specs = []
         for name in dict.fromkeys(self.methods):
             method = find_method(name)
@@ -48,10 +52,11 @@ class Sweep:
                         sequence=sequence.digest,
                         rank=split.rank,
                         features=features,
+                        encoder=encoder,
                         method=method.name,
                         method_version=method.version,
                         protocol=self.protocol,
-                        selection=self.selection,
+                        selection=self.selection if method.seeded else "last",
                         metric_version=METRIC_VERSION,
                         seed=seed,
                         parameters=parameters(method),
@@ -115,18 +120,17 @@ def run_sweep(
         left = [job for job in jobs if not _over(job, store, failures)]
         if not left:
             break
-        for failure in _outcomes(executor, left):
-            if failure:
-                failures[failure.spec.digest()] = failure
-            if progress:
-                progress(sum(store.done(spec) for spec in specs) + len(failures), len(specs))
+        before = len(specs) - len(left)
+        for failure in _outcomes(executor, left, _ticking(progress, before, len(specs))):
+            failures[failure.spec.digest()] = failure
     if failures:
-        raise RunError(_summary(list(failures.values()), len(specs)))
+        order = {spec.digest(): at for at, spec in enumerate(specs)}
+        listed = sorted(failures.values(), key=lambda f: order[f.spec.digest()])
+        raise RunError(_summary(listed, len(specs)))
     if lost := [job.spec.label() for job in jobs if not store.done(job.spec)]:
         raise RunError(
             f"Workers died {ATTEMPTS} times; {len(lost)} runs are left, such as {lost[0]}. Out of "
-            "memory? "
-            "The same command goes on where it was; --executor serial needs the least."
+            "memory? The same command goes on where it was; --executor serial needs the least."
         )
     return [card for spec in specs for card in store.cards(spec)]
 
@@ -135,12 +139,30 @@ def _over(job: Job, store: RunStore, failures: Mapping[str, Failure]) -> bool:
     return store.done(job.spec) or job.spec.digest() in failures
 
 
-def _outcomes(executor: Callable[[], Executor], jobs: list[Job]) -> Iterator[Failure | None]:
-    """What became of each job, as it ends; nothing more once the pool is broken."""
+def _ticking(progress: Progress | None, done: int, total: int) -> Callable[[Future[Any]], None]:
+    """What is to be called with every job that has ended, in whatever thread."""
+    numbers = itertools.count(done + 1)
+
+    def tick(future: Future[Any]) -> None:
+        if progress and not future.cancelled() and future.exception() is None:
+            progress(next(numbers), total)
+
+    return tick
+
+
+def _outcomes(
+    executor: Callable[[], Executor], jobs: list[Job], tick: Callable[[Future[Any]], None]
+) -> Iterator[Failure]:
+    """The failures, as they come; nothing more once the pool is broken."""
     pool = executor()
+    futures = []
     try:
-        for future in as_completed([pool.submit(carry_out, job) for job in jobs]):
-            yield future.result()
+        for job in jobs:
+            futures.append(pool.submit(carry_out, job))
+            futures[-1].add_done_callback(tick)
+        for future in as_completed(futures):
+            if failure := future.result():
+                yield failure
     except BrokenExecutor:
         return
     finally:
@@ -153,16 +175,22 @@ def plan_jobs(
     """The jobs of those specs that are not done, their inputs written into the store."""
     require_classes(sequence, embeddings)
     left = [spec for spec in specs if not store.done(spec)]
+    selections = {spec.selection for spec in left}
     if not left:
         return []
-    vectors = store.root / "inputs" / f"{embeddings.digest()[:16]}.npz"
+    if without := [s.rank for s in sequence.splits if "val" in selections and not s.val]:
+        raise SplitError(
+            f"Split {without[0]} has no validation classes; use --select last, or build the splits "
+            "again with more classes."
+        )
+    facts = [left[0].features, embeddings.content_fingerprint, embeddings.source]
+    vectors = store.root / "inputs" / f"{digest(facts)[:16]}.npz"
     splits = store.root / "inputs" / f"{sequence.digest[:16]}.json"
     if not vectors.exists():
         write_embeddings(vectors, embeddings)
     if not splits.exists():
         write_sequence(splits, sequence)
-    encoder = embeddings.encoder.name if embeddings.encoder else "embeddings"
-    return [Job(spec, vectors, splits, store.root, encoder) for spec in left]
+    return [Job(spec, vectors, splits, store.root) for spec in left]
 
 
 def _summary(failures: list[Failure], total: int) -> str:

@@ -14,15 +14,16 @@ from oodml.store import canonical_json, digest
 class RunSpec:
     """One run: a method, trained on one split's train side with one seed, scored on its test side.
 
-    `features` is the identity of the encoder that made the vectors, or the digest of bare vectors.
-    It holds no path and no host. Fields that are None are not part of the digest, so that a later
-    version can add one and keep every earlier result.
+    `features` is the digest of the vectors, `encoder` the identity of what made them, where that is
+    known. It holds no path and no host. Fields that are None are not part of the digest, so that a
+    later version can add one and keep every earlier result.
     """
 
     content_fingerprint: str
     sequence: str
     rank: int
     features: str
+    encoder: str | None
     method: str
     method_version: int
     protocol: str
