@@ -32,7 +32,7 @@ def bench(what: str, as_json: bool) -> None:
     for task in dict.fromkeys(row.task for row in rows):
         own = [row for row in rows if row.task == task]
         table = [_cells(row, own[0]) for row in own]
-        echo_table(["what", "seconds", "ratio", "relative error", "name"], table, title=task)
+        echo_table(["way", "seconds", "ratio", "relative error", "note"], table, title=task)
 
 
 def _cells(row: BenchRow, first: BenchRow) -> list[str]:

@@ -13,6 +13,8 @@ import click
 if TYPE_CHECKING:
     from oodml.plot.style import Kind
 
+LEFT = ("name", "what", "as", "parameters", "way", "note")  # columns of text
+
 
 def echo_json(value: Any) -> None:
     """Print a value as JSON on stdout."""
@@ -32,7 +34,7 @@ def echo_table(header: Sequence[str], rows: Iterable[Sequence[str]], *, title: s
         click.echo(title)
     table = Table(*header, box=box.SIMPLE_HEAD)
     for column, name in zip(table.columns, header, strict=True):
-        column.justify = "left" if name in ("name", "what", "as", "parameters") else "right"
+        column.justify = "left" if name in LEFT else "right"
         column.no_wrap = True
     for row in rows:
         table.add_row(*row)

@@ -1,0 +1,61 @@
+"""The benchmarks: their true values are true, and the table says what was measured."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from oodml.bench import BenchRow
+from oodml.bench.splits import as_embeddings, known_distance
+from oodml.bench.timing import timed
+from oodml.cli import main
+from oodml.shift import MEASURES
+
+
+@pytest.mark.parametrize(("n", "d"), [(5, 40), (20, 60)])
+def test_the_known_distance_is_the_distance(n: int, d: int) -> None:
+    x, y, truth = known_distance(n, d, seed=0)
+    assert x.shape == y.shape == (n, d)
+    assert MEASURES["frechet"](x, y) == pytest.approx(truth, rel=1e-12)
+    a, b = np.cov(x, rowvar=False), np.cov(y, rowvar=False)
+    np.testing.assert_allclose(a @ b, b @ a, atol=1e-9)
+    on = MEASURES["frechet"].on(as_embeddings(x, y))
+    # Embeddings are float32 elsewhere; here they keep the precision that the error is measured in.
+    assert on(np.arange(n), np.arange(n, 2 * n)) == pytest.approx(truth, rel=1e-12)
+
+
+def test_time_is_the_median_and_the_result_the_last() -> None:
+    calls: list[int] = []
+
+    def call() -> int:
+        calls.append(1)
+        return len(calls)
+
+    seconds, result = timed(call, repeats=3)
+    assert (len(calls), result) == (4, 4)
+    assert seconds >= 0
+    assert timed(call, repeats=1, warm=False)[1] == 5
+
+
+def test_ratios_are_against_the_first_way_of_a_task(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [
+        BenchRow("task", "ours", 0.002, 1e-16),
+        BenchRow("task", "theirs", 2.0, 5e-6, "slow"),
+        BenchRow("task", "absent", None, note="not installed"),
+    ]
+    monkeypatch.setattr("oodml.bench.bench_splits", lambda: rows)
+    shown = CliRunner().invoke(main, ["bench", "splits"])
+    assert shown.exit_code == 0, shown.output
+    ours, theirs, absent = (
+        line
+        for line in shown.stdout.splitlines()
+        if " 0.002" in line or "theirs" in line or "absent" in line
+    )
+    assert "1.0" in ours
+    assert "1,000.0" in theirs
+    assert "not installed" in absent
+    found = json.loads(CliRunner().invoke(main, ["bench", "splits", "--json"]).stdout)
+    assert [row["seconds"] for row in found] == [0.002, 2.0, None]
