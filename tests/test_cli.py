@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -150,6 +151,13 @@ def test_scores_need_no_training(vectors: Path, splits: Path, runs: Path, tmp_pa
     whole = as_json("score", "--embeddings", vectors, "--metric", "map@r")
     assert list(whole["values"]) == ["map@r"]
     assert "recall@8" in ok("score", "--embeddings", vectors)
+
+
+def test_scores_on_splits_of_unknown_shift(vectors: Path, splits: Path, tmp_path: Path) -> None:
+    sequence = oodml.read_sequence(splits)
+    unknown = tuple(replace(split, shift=None) for split in sequence.splits)
+    oodml.write_sequence(tmp_path / "s.json", replace(sequence, splits=unknown))
+    assert "–" in ok("score", "--embeddings", vectors, "--splits", tmp_path / "s.json")
 
 
 def test_lists_name_everything() -> None:
@@ -336,6 +344,9 @@ def test_every_search_is_at_hand_with_its_options(vectors: Path, tmp_path: Path)
     for sequence in fixed:
         assert len({split.test for split in sequence.splits}) == 1
     assert len({sequence.splits[0].test for sequence in fixed}) == 3
+    words = ("--search", "fixed-test", "--levels", 2, "--test-sets", 2, "-o", out)
+    printed = as_json("splits", "build", "--embeddings", vectors, *words)
+    assert [record["seed"] for record in printed["sequences"]] == [0, 1]
     swaps = build(vectors, out, "--swaps", 2, "--no-remove")
     assert {len(split.test) for split in swaps.splits} == {10}
     low, high = (split.shift for split in (optimal.splits[0], optimal.splits[-1]))

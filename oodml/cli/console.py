@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,6 +41,15 @@ def echo_table(header: Sequence[str], rows: Iterable[Sequence[str]], *, title: s
     for row in rows:
         table.add_row(*row)
     console.print(table)
+
+
+def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Records as CSV, with the keys of the first one as header."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
 
 
 def number(value: float | None, digits: int = 2) -> str:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from oodml.cli.console import echo_json, echo_table, figure_kind
+from oodml.cli.console import csv_text, echo_json, echo_table, figure_kind
 from oodml.cli.inputs import json_option
 from oodml.errors import RunError
 
 if TYPE_CHECKING:
-    from oodml.curve import Curve
     from oodml.score import ScoreCard
 
 file_type = click.Path(path_type=Path, dir_okay=False)
@@ -51,7 +48,7 @@ def curve(
     """
     from oodml.curve import build_curves, labels
     from oodml.plot import figure_bytes, plot_curves
-    from oodml.report import text_table
+    from oodml.report import number_table, text_table
     from oodml.store import write_bytes
     from oodml.sweep import read_cards
 
@@ -62,7 +59,7 @@ def curve(
     for target, kind in zip(targets, kinds, strict=True):
         write_bytes(target, figure_bytes(figure, kind))
     if csv_file:
-        write_bytes(csv_file, _csv(curves).encode())
+        write_bytes(csv_file, csv_text(list(number_table(curves))).encode())
     if as_json:
         echo_json({"metric": metric, "curves": [entry.to_json() for entry in curves]})
         return
@@ -73,17 +70,6 @@ def curve(
             click.echo(f"{name}: {entry.note}")
     written = (*targets, csv_file) if csv_file else targets
     click.echo(f"Written: {', '.join(map(str, written))}")
-
-
-def _csv(curves: list[Curve]) -> str:
-    from oodml.report import number_table
-
-    rows = list(number_table(curves))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
 
 
 def _of_one_sequence(cards: list[ScoreCard], sequence: str, content: str) -> list[ScoreCard]:

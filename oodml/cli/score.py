@@ -46,7 +46,7 @@ def score(
         return
     from oodml.score import Subject, score_split
 
-    subject = Subject()
+    subject = Subject(features=vectors.digest())
     cards = [
         score_split(vectors, sequence, split.rank, subject=subject, metrics=chosen)
         for split in sequence.splits
@@ -55,7 +55,12 @@ def score(
         echo_json({"cards": [card.to_json() for card in cards]})
         return
     rows = [
-        [str(c.rank), f"{c.shift:.4g}", str(len(c.classes)), str(int(c.counts.sum()))]
+        [
+            str(c.rank),
+            "–" if c.shift is None else f"{c.shift:.4g}",
+            str(len(c.classes)),
+            str(int(c.counts.sum())),
+        ]
         + [f"{c.values[metric]:.3f}" for metric in chosen]
         for c in cards
     ]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from dataclasses import asdict, replace
 from itertools import zip_longest
 from pathlib import Path
@@ -11,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from oodml.cli.console import echo_json, echo_table, figure_kind, number
+from oodml.cli.console import csv_text, echo_json, echo_table, figure_kind, number
 from oodml.cli.inputs import json_option, load_vectors, path_type, vectors_options
 from oodml.errors import SplitError
 
@@ -86,6 +84,7 @@ def build(output: Path, as_json: bool, test_sets: int | None, **given: Any) -> N
     several = basics["search"] == "fixed-test" and not options.get("test")
     if test_sets and not several:
         raise click.UsageError("--test-sets goes with --search fixed-test, without --test-class.")
+    records = []
     for index in range((test_sets or TEST_SETS) if several else 1):
         sequence = build_splits(vectors, seed=seed + index, options=options, **basics)
         if shots:
@@ -93,9 +92,12 @@ def build(output: Path, as_json: bool, test_sets: int | None, **given: Any) -> N
             sequence = replace(sequence, episodes=recipe)
         target = output.with_stem(f"{output.stem}-{seed + index}") if several else output
         write_sequence(target, sequence)
-        _print_sequence(sequence, None, as_json=as_json)
+        records.append(_record(sequence, None))
         if not as_json:
+            _echo_record(records[-1])
             click.echo(f"Written to {target}.")
+    if as_json:
+        echo_json({"sequences": records} if several else records[0])
 
 
 @splits.command()
@@ -123,7 +125,11 @@ def show(file: Path, partitions: int, output: Path | None, as_json: bool, **give
     vectors = load_vectors(**given) if given["embeddings"] or given["dataset"] else None
     if output and vectors is None:
         raise click.UsageError("A figure of the sides needs vectors: --embeddings or --dataset.")
-    _print_sequence(sequence, vectors, as_json=as_json, partitions=partitions)
+    record = _record(sequence, vectors, partitions=partitions)
+    if as_json:
+        echo_json(record)
+    else:
+        _echo_record(record)
     if output and kind and vectors is not None:
         from oodml.plot import figure_bytes, plot_sides
         from oodml.shift import class_moments
@@ -181,9 +187,12 @@ def import_(file: Path, dataset: str | None, episodes: bool, output: Path, as_js
 
     sequence = import_official(file, dataset=dataset, episodes=episodes)
     write_sequence(output, sequence)
-    _print_sequence(sequence, None, as_json=as_json)
-    if not as_json:
-        click.echo(f"Written to {output}.")
+    record = _record(sequence, None)
+    if as_json:
+        echo_json(record)
+        return
+    _echo_record(record)
+    click.echo(f"Written to {output}.")
 
 
 @splits.command()
@@ -210,14 +219,11 @@ def export(file: Path, output: Path | None, as_json: bool) -> None:
     if as_json:
         echo_json(rows)
         return
-    text = io.StringIO()
-    writer = csv.DictWriter(text, ["rank", "side", "class"], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
+    text = csv_text(rows)
     if output is None:
-        click.echo(text.getvalue(), nl=False)
+        click.echo(text, nl=False)
     else:
-        write_text(output, text.getvalue())
+        write_text(output, text)
         click.echo(f"Written to {output}: {len(rows)} rows.")
 
 
@@ -239,26 +245,24 @@ _COLUMNS = {
 }
 
 
-def _print_sequence(
-    sequence: SplitSequence,
-    vectors: EmbeddingSet | None,
-    *,
-    as_json: bool,
-    partitions: int = 0,
-) -> None:
-    """The splits as JSON, or as a table without the columns of which nothing is known."""
+def _record(
+    sequence: SplitSequence, vectors: EmbeddingSet | None, *, partitions: int = 0
+) -> dict[str, Any]:
+    """All that is known of a sequence, as the JSON that is printed."""
     from oodml.split import describe
 
     rows = [asdict(row) for row in describe(sequence, vectors, partitions=partitions)]
     found = sequence.options.get("found", {})
     for row, error in zip_longest(rows, found.get("error", ())):
         row["off_target"] = None if error is None else error / (found["step"] or 1.0)
-    agreement = _agreement(rows)
-    if as_json:
-        names = ("dataset", "measure", "search", "seed", "digest")
-        facts = {name: getattr(sequence, name) for name in names}
-        echo_json({**facts, **agreement, "options": dict(sequence.options), "splits": rows})
-        return
+    names = ("dataset", "measure", "search", "seed", "digest")
+    facts = {name: getattr(sequence, name) for name in names}
+    return {**facts, **_agreement(rows), "options": dict(sequence.options), "splits": rows}
+
+
+def _echo_record(record: dict[str, Any]) -> None:
+    """Print a record as a table, without the columns of which nothing is known."""
+    rows = record["splits"]
     known = {
         title: name
         for title, name in _COLUMNS.items()
@@ -269,19 +273,19 @@ def _print_sequence(
         [_cell(row[name], 4 if name == "off_target" else digits) for name in known.values()]
         for row in rows
     ]
-    search, measure = (name or "unknown" for name in (sequence.search, sequence.measure))
-    title = f"{sequence.dataset}: {search} search, {measure} shift, digest {sequence.digest[:12]}"
-    echo_table(list(known), table, title=title)
-    if found:
+    search, measure = (record[name] or "unknown" for name in ("search", "measure"))
+    title = f"{record['dataset']}: {search} search, {measure} shift"
+    echo_table(list(known), table, title=f"{title}, digest {record['digest'][:12]}")
+    if found := record["options"].get("found"):
         low, high = found["range"]
         click.echo(
             f"{found['method'].capitalize()}: shifts from {low:.4g} to {high:.4g} found by "
             f"measuring {found['distances']:,} splits."
         )
-    if agreement["pearson"] is not None:
+    if record["pearson"] is not None:
         click.echo(
-            f"Recorded and measured shift: Pearson {agreement['pearson']:.4f}, "
-            f"Spearman {agreement['spearman']:.4f}."
+            f"Recorded and measured shift: Pearson {record['pearson']:.4f}, "
+            f"Spearman {record['spearman']:.4f}."
         )
 
 

@@ -40,7 +40,8 @@ def together(cards: Sequence[ScoreCard], metric: str) -> list[ScoreCard]:
 def _agree(what: str, found: set[Any]) -> None:
     if len(found) > 1:
         raise RunError(
-            f"The cards differ in {what}: {sorted(found)}; curves are comparable under one only."
+            f"The cards differ in {what}: {sorted(found, key=str)}; curves are comparable under "
+            "one only."
         )
 
 

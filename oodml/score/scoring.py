@@ -21,13 +21,17 @@ _BLOCK = 8192
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """Who is scored: what a card says of the model."""
+    """Who is scored: what a card says of the model.
+
+    `features` is the digest of the embeddings, where the caller has it already.
+    """
 
     method: str = "frozen"
     seed: int | None = None
     protocol: str = "head"
     selection: str | None = None
     budget: Mapping[str, int] = field(default_factory=dict)
+    features: str | None = None
     spec: str | None = None
 
 
@@ -66,7 +70,7 @@ def score_split(
         protocol=subject.protocol,
         metric_version=METRIC_VERSION,
         content_fingerprint=embeddings.content_fingerprint,
-        features=embeddings.digest(),
+        features=subject.features or embeddings.digest(),
         measure=sequence.measure,
         selection=subject.selection,
         budget=subject.budget,

@@ -61,6 +61,7 @@ def _carry_out(job: Job, store: RunStore) -> None:
         protocol=spec.protocol,
         selection=spec.selection if method.seeded else None,
         budget=spec.budget,
+        features=spec.features,
         spec=spec.digest(),
     )
     card = score_split(embeddings, sequence, spec.rank, subject=subject, trained=trained.encoder)

@@ -40,7 +40,7 @@ class Sweep:
 
     def specs(self, embeddings: EmbeddingSet, sequence: SplitSequence) -> list[RunSpec]:
         """A spec a split, method and seed; a method without randomness runs once, with no seed."""
-        features = embeddings.digest()
+        features, splits = embeddings.digest(), sequence.digest
         encoder = embeddings.encoder.identity() if embeddings.encoder else None
         specs = []
         for name in dict.fromkeys(self.methods):
@@ -49,7 +49,7 @@ class Sweep:
                 for seed in self.seeds if method.seeded else (None,):
                     spec = RunSpec(
                         content_fingerprint=embeddings.content_fingerprint,
-                        sequence=sequence.digest,
+                        sequence=splits,
                         rank=split.rank,
                         features=features,
                         encoder=encoder,
