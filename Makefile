@@ -27,7 +27,7 @@ $(VENV)/core: pyproject.toml
 	touch $@
 
 $(VENV)/dev: pyproject.toml $(VENV)/core
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --editable '.[dev,fast,peers]'
 	touch $@
 
 clean:

@@ -7,17 +7,28 @@ from typing import TYPE_CHECKING
 
 import click
 
-from oodml.cli.console import echo_json, echo_table
+from oodml.cli.console import echo_json, echo_table, number, progress_bar
 from oodml.cli.inputs import json_option, load_vectors, path_type, vectors_options
 
 if TYPE_CHECKING:
     from oodml.embed import EmbeddingSet
+    from oodml.split import SplitSequence
+
+SIMILARITIES = ("cosine", "dot", "euclidean")  # of oodml.metrics, which takes long to import
 
 
 @click.command()
 @vectors_options
 @click.option("--splits", "file", type=path_type(), help="Score the test classes of every split.")
-@click.option("--metric", "metrics", multiple=True, help="Repeat for several.")
+@click.option("--metric", "metrics", multiple=True, help="Repeat for several; see oodml list.")
+@click.option(
+    "--similarity",
+    type=click.Choice(SIMILARITIES),
+    default="cosine",
+    show_default=True,
+    help="Of retrieval; the other metrics have their own.",
+)
+@click.option("--device", default="cpu", show_default=True, help="For retrieval: cpu, cuda, ...")
 @json_option
 def score(
     embeddings: Path | None,
@@ -25,6 +36,8 @@ def score(
     encoder: str | None,
     file: Path | None,
     metrics: tuple[str, ...],
+    similarity: str,
+    device: str,
     as_json: bool,
 ) -> None:
     """Score vectors on all classes, or on the test classes of every split.
@@ -42,15 +55,29 @@ def score(
     fallback = sequence.encoder.name if sequence and sequence.encoder else None
     vectors = load_vectors(embeddings, dataset, encoder, fallback=fallback)
     if sequence is None:
-        _score_all(vectors, chosen, as_json=as_json)
-        return
+        _score_all(vectors, chosen, similarity, device, as_json=as_json)
+    else:
+        _score_splits(vectors, sequence, chosen, similarity, as_json=as_json)
+
+
+def _score_splits(
+    vectors: EmbeddingSet,
+    sequence: SplitSequence,
+    metrics: tuple[str, ...],
+    similarity: str,
+    *,
+    as_json: bool,
+) -> None:
     from oodml.score import Subject, score_split
 
-    subject = Subject(features=vectors.digest())
-    cards = [
-        score_split(vectors, sequence, split.rank, subject=subject, metrics=chosen)
-        for split in sequence.splits
-    ]
+    subject = Subject(features=vectors.digest(), similarity=similarity)
+    cards = []
+    with progress_bar("Scoring") as progress:
+        for done, split in enumerate(sequence.splits, start=1):
+            cards.append(
+                score_split(vectors, sequence, split.rank, subject=subject, metrics=metrics)
+            )
+            progress(done, len(sequence.splits))
     if as_json:
         echo_json({"cards": [card.to_json() for card in cards]})
         return
@@ -61,32 +88,52 @@ def score(
             str(len(c.classes)),
             str(int(c.counts.sum())),
         ]
-        + [f"{c.values[metric]:.3f}" for metric in chosen]
+        + [f"{c.values[metric]:.3f}" for metric in metrics]
         for c in cards
     ]
     title = f"{vectors.dataset}, {vectors.source}"
-    echo_table(["split", "shift", "test classes", "queries", *chosen], rows, title=title)
+    echo_table(["split", "shift", "test classes", "queries", *metrics], rows, title=title)
 
 
-def _score_all(vectors: EmbeddingSet, metrics: tuple[str, ...], *, as_json: bool) -> None:
-    from oodml.metrics import find_metric, rank_positives
+def _score_all(
+    vectors: EmbeddingSet,
+    metrics: tuple[str, ...],
+    similarity: str,
+    device: str,
+    *,
+    as_json: bool,
+) -> None:
+    from oodml.metrics import score_vectors
 
-    ranks = rank_positives(vectors.vectors, vectors.labels)
-    found = [find_metric(name) for name in metrics]
-    values = {metric.name: float(metric.per_query(ranks).mean()) for metric in found}
-    chance = {metric.name: metric.chance(ranks) for metric in found}
+    with progress_bar("Ranking") as progress:
+        scores = score_vectors(
+            vectors.vectors,
+            vectors.labels,
+            metrics,
+            similarity=similarity,
+            device=device,
+            progress=progress,
+        )
+    values, chance, spread = scores.values, scores.chance, scores.spread
     if as_json:
-        facts = {"dataset": vectors.dataset, "queries": len(ranks.labels)}
         echo_json(
             {
-                **facts,
-                "excluded": ranks.excluded,
-                "tied": ranks.tied,
+                "dataset": vectors.dataset,
+                "similarity": similarity,
+                "queries": len(scores.labels),
+                "excluded": scores.excluded,
+                "tied": scores.tied,
                 "values": values,
                 "chance": chance,
+                "spread": spread,
             }
         )
         return
-    rows = [[name, f"{values[name]:.4f}", f"{chance[name]:.4f}"] for name in values]
-    title = f"{vectors.dataset}: {len(ranks.labels)} queries, {ranks.excluded} left out"
-    echo_table(["name", "value", "chance"], rows, title=title)
+    rows = [
+        [name, *(number(facts.get(name), 4) for facts in (values, chance, spread))]
+        for name in metrics
+    ]
+    title = f"{vectors.dataset}: {len(scores.labels)} queries, {scores.excluded} left out"
+    columns = ["name", "value", "chance", "spread over seeds"]
+    shown = columns if spread else columns[:-1]
+    echo_table(shown, [row[: len(shown)] for row in rows], title=title)

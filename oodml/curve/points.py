@@ -63,7 +63,8 @@ def curve_key(card: ScoreCard) -> tuple[Any, ...]:
     """What must agree within a curve; a difference in any of it makes another one."""
     shots = -1 if card.shots is None else card.shots
     training = (card.selection or "", tuple(sorted(card.budget.items())))
-    return (card.method, card.encoder, card.features, card.protocol, *training, shots)
+    seen = (card.encoder, card.features, card.similarity)
+    return (card.method, *seen, card.protocol, *training, shots)
 
 
 def _card_key(card: ScoreCard) -> tuple[Any, ...]:

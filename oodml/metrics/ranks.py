@@ -1,27 +1,42 @@
 """The ranks of the positives: all that recall@k, map@r and their kin need of a gallery.
 
 The rank of a positive is one plus the others that are ahead of it, so no neighbour need be kept,
-and no n x n matrix exists: queries pass in blocks, each against the whole gallery.
+and no n x n matrix exists.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from oodml.errors import DataError
+from oodml.metrics import wide
+from oodml.metrics.counting import find_counter
+from oodml.metrics.device import check_device, full_float32, in_threads, plain_arithmetic
+from oodml.metrics.pool import Pool, make_pool
+from oodml.metrics.tiles import DEVICE_EDGE, EDGE, TIE, Tally, find_targets, tile_pairs
 from oodml.store import frozen
 
-if TYPE_CHECKING:
-    import torch
+Progress = Callable[[int, int], None]
+BUDGET_MB = 512
+# Above so many positives a query, sorting its whole row once is faster than counting in tiles.
+MANY_POSITIVES = 256
+_BYTES_EACH = 32  # of a positive: threshold, count, rank, and what is in between
 
-TIE = 1e-6  # similarities that differ by no more are ties, settled against the positive
-MOST_ROWS = 256  # a taller block makes the product no faster and falls out of the processor's cache
+__all__ = [
+    "TIE",
+    "PartialRanks",
+    "Ranks",
+    "Settings",
+    "rank_positives",
+    "rank_shard",
+    "rank_stream",
+]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,22 +45,26 @@ class Ranks:
 
     `ranks[starts[i]:starts[i + 1]]` are the ranks of query i's positives in ascending order, with
     `starts` (q + 1,). `labels` (q,) are the queries' labels and `queries` (q,) their rows in the
-    input; queries come sorted by label, then by row. `gallery` is the number of others that each
-    query is compared with. The `excluded` images had no other image of their class and are no
-    queries, though they stay in the gallery; `tied` queries have a negative within `TIE` of their
-    best positive.
+    input, sorted by label, then by row (first those that are in the gallery too). `gallery` (q,)
+    are the numbers of others that they are compared with; `tied` (q,) says which have a negative
+    within `TIE` of their best positive. `classes_ahead` (q, depth), where asked for, says how many
+    classes have a negative ahead of the best positive (column 0) and how many have exactly j
+    (column j). Of the gallery, `class_sizes` (c,) are the images of each class. `excluded` further
+    queries had no other image of their class; they stay in the gallery.
     """
 
     ranks: NDArray[np.int64]
     starts: NDArray[np.int64]
     labels: NDArray[Any]
     queries: NDArray[np.int64]
-    gallery: int
+    gallery: NDArray[np.int64]
+    tied: NDArray[np.bool_]
+    class_sizes: NDArray[np.int64]
     excluded: int = 0
-    tied: int = 0
+    classes_ahead: NDArray[np.int32] | None = None
 
     def __post_init__(self) -> None:
-        for name in ("ranks", "starts", "labels", "queries"):
+        for name in ("ranks", "starts", "labels", "queries", "gallery", "tied", "class_sizes"):
             object.__setattr__(self, name, frozen(getattr(self, name)))
 
     @property
@@ -53,173 +72,246 @@ class Ranks:
         """R (q,): how many positives each query has."""
         return np.diff(self.starts)
 
+    @classmethod
+    def merge(cls, parts: Sequence[PartialRanks]) -> Ranks:
+        """The ranks of all shards of one `rank_shard`, in any order.
+
+        Equal to the single pass bit for bit, since every tile is computed by exactly one shard.
+        """
+        first = parts[0]
+        if sorted(part.shard for part in parts) != list(range(first.shards)) or any(
+            part.identity != first.identity for part in parts
+        ):
+            raise DataError(
+                f"Shards {sorted(part.shard for part in parts)} of {first.shards} were given; "
+                "expected each once, all of the same images."
+            )
+        counts = np.sum([part.counts for part in parts], axis=0, dtype=np.int64)
+        return first.ranks(np.asarray(counts))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PartialRanks:
+    """What one shard of the tiles has counted; `Ranks.merge` adds the shards up.
+
+    `counts` hold, query after query, the negatives more than a tie ahead of its best positive, then
+    those ahead of each positive.
+    """
+
+    shard: int
+    shards: int
+    counts: NDArray[np.int32]
+    starts: NDArray[np.int64]
+    pool: Pool
+
+    @property
+    def identity(self) -> tuple[Any, ...]:
+        return (self.shards, self.pool.found, self.starts.tobytes(), self.pool.order.tobytes())
+
+    def ranks(self, counts: NDArray[np.int64]) -> Ranks:
+        """The ranks that these counts, of all shards together, make."""
+        begins = self.starts[:-1][np.diff(self.starts) > 0]  # where the counts of a query begin
+        lengths = np.diff(self.starts)[np.diff(self.starts) > 0] - 1
+        ends = np.cumsum(lengths)
+        place = np.arange(ends[-1]) - np.repeat(ends - lengths, lengths)
+        ranks = 1 + place + np.delete(counts, begins)
+        tied = counts[begins] < counts[begins + 1]
+        return _make_ranks(self.pool, range(self.pool.asking), ranks, lengths, tied)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How retrieval is computed; only `similarity` changes what is computed.
+
+    `similarity`: cosine, dot or euclidean. `device`: a torch device. `budget_mb`: of memory beyond
+    the inputs, or as much as a few tiles take. `engine`: what counts on the CPU, `torch` or
+    `numba`; by default numba for large sets where it is installed. `progress(done, total)` is
+    called now and then.
+    """
+
+    similarity: str = "cosine"
+    device: str = "cpu"
+    budget_mb: float = BUDGET_MB
+    engine: str = "auto"
+    progress: Progress | None = None
+
 
 def rank_positives(
     vectors: ArrayLike,
     labels: ArrayLike,
     *,
-    similarity: str = "cosine",
-    device: str = "cpu",
-    budget_mb: float = 64,
+    queries: ArrayLike | None = None,
+    gallery: ArrayLike | None = None,
+    depth: int = 0,
+    **settings: Any,
 ) -> Ranks:
     """The `Ranks` of `vectors` (n, d) with `labels` (n,), each image a query among all the others.
 
         rank(p) = 1 + #{negatives with s >= s_p - 1e-6} + #{other positives ahead of p}
 
-    The query itself is left out by its index, not by its similarity. Everything is float32. Beside
-    a copy of the vectors and the result, the work takes `budget_mb` of memory, or as much as one
-    query takes.
+    The query itself is left out by its index, not by its similarity. Everything is float32; for
+    other similarities than cosine the 1e-6 is relative (`oodml.metrics.pool.Rows`). `queries` and
+    `gallery` are masks (n,) of booleans: who asks, and who is found. Images of other classes in the
+    gallery are distractors. `depth` asks for `classes_ahead`. `settings` are those of `Settings`.
     """
-    if similarity != "cosine":
-        raise ValueError(f"similarity is {similarity!r}; expected 'cosine'.")
-    given, names = np.asarray(vectors), _read_labels(labels)
-    _check_shapes(given, names)
-    values, groups, counts = np.unique(names, return_inverse=True, return_counts=True)
-    # In the order of labels, a query's positives are columns side by side.
-    order = np.argsort(groups, kind="stable")
-    sizes = np.repeat(counts, counts)
-    firsts = np.repeat(np.cumsum(counts) - counts, counts)
-    scored = np.flatnonzero(sizes > 1)
-    if not len(scored):
+    how = Settings(**settings)
+    pool = _pool(vectors, labels, queries, gallery, how)
+    blocks = list(_stream(pool, how, depth))
+    if len(blocks) == 1:
+        return blocks[0]
+    return _joined(blocks)
+
+
+def rank_stream(
+    vectors: ArrayLike,
+    labels: ArrayLike,
+    *,
+    queries: ArrayLike | None = None,
+    gallery: ArrayLike | None = None,
+    depth: int = 0,
+    **settings: Any,
+) -> Iterator[Ranks]:
+    """`rank_positives` block by block of queries, where the ranks of all would not fit the budget.
+
+    Metrics are means over queries, so nobody need hold all ranks at once: 70,000 images in 10
+    classes have 5e8.
+    """
+    how = Settings(**settings)
+    return _stream(_pool(vectors, labels, queries, gallery, how), how, depth)
+
+
+def rank_shard(
+    vectors: ArrayLike,
+    labels: ArrayLike,
+    shard: tuple[int, int],
+    *,
+    queries: ArrayLike | None = None,
+    gallery: ArrayLike | None = None,
+    **settings: Any,
+) -> PartialRanks:
+    """Shard `(i, n)` of the work, i from 0 to n - 1: an n-th of the tiles, for `Ranks.merge`.
+
+    Every shard needs all vectors at hand, which may be a memory map.
+    """
+    how = Settings(**settings)
+    at, count = shard
+    if not 0 <= at < count:
+        raise ValueError(f"shard is {shard}; expected (i, n) with i from 0 to n - 1.")
+    return _tile_ranks(_pool(vectors, labels, queries, gallery, how), how, at, count)
+
+
+def _pool(
+    vectors: ArrayLike,
+    labels: ArrayLike,
+    queries: ArrayLike | None,
+    gallery: ArrayLike | None,
+    how: Settings,
+) -> Pool:
+    check_device(how.device)
+    pool = make_pool(
+        vectors,
+        labels,
+        queries=queries,
+        gallery=gallery,
+        similarity=how.similarity,
+        budget_mb=how.budget_mb,
+    )
+    if not (pool.positives() > 0).any():
+        asked = len(np.unique(pool.groups[: pool.asking]))
         raise DataError(
-            f"None of the {len(values)} classes has two images; retrieval needs one that has."
+            f"None of the {asked} classes has two images (or a query and a gallery image); "
+            "retrieval needs one that has."
         )
-    places = np.stack([scored, firsts[scored], sizes[scored]])
-    starts = np.concatenate([[0], np.cumsum(sizes[scored] - 1)])
-    ranks, tied = _rank_all(_unit_rows(given, order), places, starts, device, budget_mb)
+    return pool
+
+
+def _stream(pool: Pool, how: Settings, depth: int) -> Iterator[Ranks]:
+    positives = pool.positives()
+    fits = positives.sum() * _BYTES_EACH <= how.budget_mb * 2**20
+    if fits and positives.mean() <= MANY_POSITIVES:
+        part = _tile_ranks(pool, how, 0, 1)
+        ranks = part.ranks(part.counts.astype(np.int64))
+        yield ranks if depth == 0 else _with_classes_ahead(ranks, pool, how, depth)
+        return
+    rows = list(wide.query_blocks(pool, how.budget_mb))
+    work = partial(_wide_ranks, pool, how, depth)
+    with full_float32(how.device):
+        for done, block in enumerate(in_threads(work, rows, how.device), start=1):
+            if how.progress:
+                how.progress(done, len(rows))
+            yield block
+
+
+def _tile_ranks(pool: Pool, how: Settings, at: int, count: int) -> PartialRanks:
+    kind = how.device.split(":")[0]
+    with full_float32(how.device):
+        with plain_arithmetic(how.device):
+            targets = find_targets(pool, how.device)
+        counter = find_counter(how.engine, kind, pool.asking * pool.found)
+        counts = np.zeros(len(targets.values), np.int32)
+        tally = Tally(pool, targets, counter, how.device, counts)
+        pairs = tile_pairs(pool, EDGE if kind == "cpu" else DEVICE_EDGE)[at::count]
+        for done, _ in enumerate(in_threads(tally.add, pairs, how.device), start=1):
+            if how.progress:
+                how.progress(done, len(pairs))
+    return PartialRanks(at, count, counts, targets.starts, pool)
+
+
+def _wide_ranks(pool: Pool, how: Settings, depth: int, rows: range) -> Ranks:
+    with plain_arithmetic(how.device):
+        row = wide.compare(pool, rows, how.device)
+        spread = wide.classes_ahead(pool, row, depth) if depth else None
+        ranks, lengths, tied = wide.ranks_of(row)
+    return _make_ranks(pool, rows, ranks, lengths[lengths > 0], tied[lengths > 0], spread)
+
+
+def _with_classes_ahead(ranks: Ranks, pool: Pool, how: Settings, depth: int) -> Ranks:
+    """The same ranks, with a second pass for the classes, which tiles cut in pieces."""
+
+    def work(rows: range) -> NDArray[np.int32]:
+        with plain_arithmetic(how.device):
+            spread = wide.classes_ahead(pool, wide.compare(pool, rows, how.device), depth)
+        return spread[pool.positives()[rows.start : rows.stop] > 0]
+
+    with full_float32(how.device):
+        blocks = in_threads(work, wide.query_blocks(pool, how.budget_mb), how.device)
+        return replace(ranks, classes_ahead=np.concatenate(list(blocks)))
+
+
+def _make_ranks(
+    pool: Pool,
+    rows: range,
+    ranks: NDArray[np.int64],
+    lengths: NDArray[np.int64],
+    tied: NDArray[np.bool_],
+    spread: NDArray[np.int32] | None = None,
+) -> Ranks:
+    """The ranks of a range of the pool's queries, without those that have no positive."""
+    has = pool.positives()[rows.start : rows.stop] > 0
+    asking = np.flatnonzero(has) + rows.start
     return Ranks(
         ranks=ranks,
-        starts=starts,
-        labels=names[order[scored]],
-        queries=order[scored],
-        gallery=len(given) - 1,
-        excluded=len(given) - len(scored),
+        starts=np.concatenate([[0], np.cumsum(lengths)]),
+        labels=pool.names[pool.groups[asking]],
+        queries=pool.order[asking],
+        gallery=pool.found - (asking < pool.both).astype(np.int64),
         tied=tied,
+        class_sizes=pool.gallery_sizes(),
+        excluded=int((pool.positives() == 0).sum()),
+        classes_ahead=None if spread is None else spread[has],
     )
 
 
-# What comes in -----------------------------------------------------------------------------------
-
-
-def _read_labels(labels: ArrayLike) -> NDArray[Any]:
-    names = np.asarray(labels)
-    if names.dtype == object and len({type(name) for name in names.ravel()}) == 1:
-        names = np.array(names.tolist())  # as pandas holds strings
-    if names.dtype.kind not in "biuUST":
-        raise DataError(f"Labels are of type {names.dtype}; expected integers or strings.")
-    return names
-
-
-def _check_shapes(vectors: NDArray[Any], labels: NDArray[Any]) -> None:
-    if vectors.ndim != 2 or vectors.dtype.kind not in "fiu":
-        raise DataError(
-            f"Vectors are {vectors.dtype} of shape {vectors.shape}; "
-            "expected numbers of shape (images, dimensions)."
-        )
-    if labels.shape != (len(vectors),):
-        raise DataError(
-            f"There are {len(vectors)} vectors but labels of shape {labels.shape}; "
-            "expected one label for each vector."
-        )
-    if len(vectors) < 2:
-        raise DataError(f"Retrieval needs at least 2 images; there are {len(vectors)}.")
-
-
-def _unit_rows(vectors: NDArray[Any], order: NDArray[np.int64]) -> NDArray[np.float32]:
-    """The rows (n, d) in the given order, divided by their lengths: a copy, writable."""
-    with np.errstate(over="ignore", invalid="ignore"):  # what overflows float32 is reported below
-        rows: NDArray[np.float32] = vectors[order].astype(np.float32, order="C", copy=False)
-    _refuse(order[~np.isfinite(rows).all(axis=1)], len(rows), "hold NaN or Inf in float32")
-    # In float64, because the squares of what fits float32 need not fit it.
-    lengths = np.sqrt(np.einsum("ij,ij->i", rows, rows, dtype=np.float64))
-    _refuse(order[lengths == 0], len(rows), "are zero, which has no cosine")
-    np.divide(rows, lengths[:, None], out=rows, casting="same_kind")
-    return rows
-
-
-def _refuse(rows: NDArray[np.int64], total: int, what: str) -> None:
-    if len(rows):
-        some = ", ".join(map(str, np.sort(rows)[:5])) + (", ..." if len(rows) > 5 else "")
-        raise DataError(
-            f"{len(rows)} of {total} vectors {what} (rows {some}); remove or mend them."
-        )
-
-
-# The kernel --------------------------------------------------------------------------------------
-
-
-def _rank_all(
-    rows: NDArray[np.float32],
-    places: NDArray[np.int64],
-    starts: NDArray[np.int64],
-    device: str,
-    budget_mb: float,
-) -> tuple[NDArray[np.int64], int]:
-    """The flat ranks and the number of tied queries, block after block.
-
-    `places` (3, q) are each query's row, the first row of its class, and the size of its class.
-    """
-    import torch
-
-    ranks = np.empty(starts[-1], dtype=np.int64)
-    tied = 0
-    # Of a query: its vector, its similarities, and eight numbers for each image of its class.
-    bytes_each = 4 * sum(rows.shape) + 64 * int(places[2].max())
-    height = min(MOST_ROWS, max(1, int(budget_mb * 2**20) // bytes_each))
-    with _exact_products(torch.device(device).type):
-        units, on_device = torch.from_numpy(rows).to(device), torch.from_numpy(places).to(device)
-        for start in range(0, places.shape[1], height):
-            stop = min(start + height, places.shape[1])
-            block, ties = _rank_block(units, on_device[:, start:stop])
-            ranks[starts[start] : starts[stop]] = block.cpu().numpy()
-            tied += ties
-    return ranks, tied
-
-
-def _rank_block(units: torch.Tensor, places: torch.Tensor) -> tuple[torch.Tensor, int]:
-    """The flat ranks of the positives of b queries, and how many of these queries are tied.
-
-    The positives' similarities are read from the same product as the negatives': one of another
-    shape differs in its last bits, and would set equal images now ahead of each other, now behind.
-    """
-    import torch
-
-    itself, first, size = places[:, :, None]  # each (b, 1)
-    offsets = torch.arange(int(size.max()), device=units.device)  # (w,)
-    # The columns of each query's class (b, w), filled up with the query itself.
-    own = torch.where(offsets < size, first + offsets, itself)
-    similarities = units[itself[:, 0]] @ units.T  # (b, n)
-    positives = similarities.gather(1, own).masked_fill_(own == itself, -torch.inf)
-    positives = positives.sort(dim=1, descending=True).values[:, :-1]
-    negatives = _sort_rows(similarities.scatter_(1, own, -torch.inf))
-    ahead = len(units) - torch.searchsorted(negatives, positives - TIE)
-    above = len(units) - torch.searchsorted(negatives, positives[:, :1] + TIE, right=True)
-    ranks = 1 + offsets[:-1] + ahead
-    return ranks[offsets[:-1] < size - 1], int((ahead[:, :1] > above).sum())
-
-
-def _sort_rows(block: torch.Tensor) -> torch.Tensor:
-    """The block, every row ascending: a binary search then counts for any number of positives."""
-    if block.device.type != "cpu":
-        return block.sort(dim=1).values
-    block.numpy().sort(axis=1)  # in place, with vector instructions: ten times as fast as torch's
-    return block
-
-
-@contextmanager
-def _exact_products(device_type: str) -> Iterator[None]:
-    """Products in full float32, though the caller may train under autocast, with TF32 or bf16."""
-    import torch
-
-    backends: Any = torch.backends
-    products = backends.cuda.matmul if device_type == "cuda" else backends.mkldnn.matmul
-    before = products.fp32_precision
-    reduced = before not in ("none", "ieee")
-    try:
-        if reduced:  # else left alone: to write "none" back would not be to have written nothing
-            products.fp32_precision = "ieee"
-        with torch.inference_mode(), torch.autocast(device_type, enabled=False):
-            yield
-    finally:
-        if reduced:
-            products.fp32_precision = before
+def _joined(blocks: Sequence[Ranks]) -> Ranks:
+    spread = [block.classes_ahead for block in blocks if block.classes_ahead is not None]
+    return Ranks(
+        ranks=np.concatenate([block.ranks for block in blocks]),
+        starts=np.concatenate([[0], np.cumsum(np.concatenate([b.positives for b in blocks]))]),
+        labels=np.concatenate([block.labels for block in blocks]),
+        queries=np.concatenate([block.queries for block in blocks]),
+        gallery=np.concatenate([block.gallery for block in blocks]),
+        tied=np.concatenate([block.tied for block in blocks]),
+        class_sizes=blocks[0].class_sizes,
+        excluded=blocks[0].excluded,
+        classes_ahead=np.concatenate(spread) if spread else None,
+    )

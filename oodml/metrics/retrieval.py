@@ -2,164 +2,246 @@
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import Any
+from typing import ClassVar
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from oodml.errors import UnknownNameError
-from oodml.metrics.ranks import Ranks, rank_positives
-from oodml.registry import Name, Registry
+from oodml.metrics.ranks import Ranks
+from oodml.metrics.subgallery import chance_among, hits_among
 
-METRIC_VERSION = 1  # part of every run's identity: raise it when any value could change
-DEFAULT_METRICS = ("recall@1", "recall@2", "recall@4", "recall@8", "map@r")
+Values = NDArray[np.float64]
+_WHOLE = re.compile(r"[1-9][0-9]{0,17}")
+DEEPEST = 64  # of recall@k|m, whose cost grows with k^3
 
 
 @dataclass(frozen=True, slots=True)
-class Metric:
-    """A score of a ranking.
+class RankMetric:
+    """A score of a ranking: the mean of `per_query` (q,) over queries.
 
-    `per_query` gives the value of each query (q,), and the metric is their mean; `chance` gives
-    what is expected when each query's gallery is in random order. `laws` names the laws that hold,
-    which the test suite checks; what every metric owes (no effect of the order of images or of the
-    names of labels) is not repeated there.
+    `chance_per_query` (q,) is what each query is expected to score when its gallery is in random
+    order. `laws` names the laws that hold, which the test suite checks; what every metric owes (no
+    effect of the order of images or of the names of labels) is not repeated there. `depth` is that
+    of `Ranks.classes_ahead`, for metrics that need it.
     """
 
     name: str
-    per_query: Callable[[Ranks], NDArray[np.float64]]
-    chance: Callable[[Ranks], float]
+    per_query: Callable[[Ranks], Values]
+    chance_per_query: Callable[[Ranks], Values]
     laws: frozenset[str]
     low: float = 0.0
     high: float = 1.0
     higher_is_better: bool = True
-    decomposable: bool = True
+    depth: int = 0
+    decomposable: ClassVar[bool] = True
+
+    def chance(self, ranks: Ranks) -> float:
+        """The score expected of a random order."""
+        return float(self.chance_per_query(ranks).mean())
 
 
-_RANKING_LAWS = frozenset({"rotation", "row-scaling", "perfect-is-high", "all-equal-is-low"})
+_RANKING = frozenset({"rotation", "row-scaling", "all-equal-is-low"})
+_RANKING_TO_ONE = _RANKING | {"perfect-is-high"}
 
 
-def recall_at(argument: str) -> Metric:
+# Whether and where the first positive is ----------------------------------------------------------
+
+
+def recall_at(argument: str) -> RankMetric:
     """recall@k, the field's: 1 where the best positive is among the k nearest others, else 0.
 
-    Chance, with R positives among N others: the mean of 1 - C(N - R, k) / C(N, k).
+    Chance, with R positives among N others: 1 - C(N - R, k) / C(N, k).
     """
-    if not re.fullmatch(r"[1-9][0-9]{0,17}", argument):
+    left, bar, right = argument.partition("|")
+    if bar:
+        return _recall_among(left, right)
+    k = _whole("recall", argument, "k")
+
+    def chance(positives: int, others: int) -> float:
+        left = others - np.arange(min(k, others))
+        return 1 - float(np.prod(np.clip(1 - positives / left, 0, None)))
+
+    return RankMetric(
+        f"recall@{k}",
+        lambda ranks: (_first(ranks) <= k).astype(np.float64),
+        lambda ranks: by_sizes(ranks, chance),
+        laws=_RANKING_TO_ONE | {"grows-with-k"},
+    )
+
+
+def _recall_among(k_text: str, m_text: str) -> RankMetric:
+    """recall@k|m: recall@k expected in a gallery of m classes, the query's and m - 1 random others.
+
+    Makes galleries of different size comparable. Exact: a subset decides only through how many of
+    the classes that have images ahead of the best positive it holds, and how many images
+    (`oodml.metrics.subgallery`).
+    """
+    k, m = _whole("recall", k_text, "k|m"), _whole("recall", m_text, "k|m")
+    if k > DEEPEST:
+        raise UnknownNameError(f"recall@{k}|{m} asks for k = {k}; expected k up to {DEEPEST}.")
+    return RankMetric(
+        f"recall@{k}|{m}",
+        lambda ranks: hits_among(ranks, k, m),
+        lambda ranks: chance_among(ranks, k, m),
+        laws=_RANKING_TO_ONE | {"falls-with-m", "grows-with-k", "whole-gallery"},
+        depth=k,
+    )
+
+
+def mrr(argument: str) -> RankMetric:
+    """mrr, the mean reciprocal rank of the best positive: 1 / rank_1.
+
+    Chance: sum over r of C(N - r, R - 1) / C(N, R) / r.
+    """
+    _no_argument("mrr", argument)
+
+    def chance(positives: int, others: int) -> float:
+        rank = np.arange(1, others - positives + 2)
+        # P(best rank > r) = P(best rank > r - 1) (N - R - r + 1) / (N - r + 1)
+        missed = np.cumprod((others - positives - rank + 1) / (others - rank + 1))
+        first = np.concatenate([[1.0], missed[:-1]]) - missed
+        return float((first / rank).sum())
+
+    return RankMetric(
+        "mrr",
+        lambda ranks: 1 / _first(ranks),
+        lambda ranks: by_sizes(ranks, chance),
+        laws=_RANKING_TO_ONE - {"all-equal-is-low"} | {"all-equal-is-last"},
+    )
+
+
+def _first(ranks: Ranks) -> NDArray[np.int64]:
+    return ranks.ranks[ranks.starts[:-1]]
+
+
+# How many positives are near ----------------------------------------------------------------------
+
+
+def precision_at(argument: str) -> RankMetric:
+    """precision@k: the share of positives among the k nearest others.
+
+    At most R / k, so that a perfect ranking need not score 1; places beyond the gallery count as
+    misses. Chance: R min(k, N) / (N k).
+    """
+    k = _whole("precision", argument, "k")
+    return RankMetric(
+        f"precision@{k}",
+        lambda ranks: _within(ranks, np.full(len(ranks.positives), k)) / k,
+        lambda ranks: by_sizes(ranks, lambda r, n: r / n * min(k, n) / k),
+        laws=_RANKING | {"perfect-is-ideal"},
+    )
+
+
+def r_precision(argument: str) -> RankMetric:
+    """r-precision: the share of positives among the R nearest others; R, the query's positives.
+
+    Chance: R / N. Manning, Raghavan, Schuetze: "Introduction to Information Retrieval", 2008, 8.4.
+    """
+    _no_argument("r-precision", argument)
+    return RankMetric(
+        "r-precision",
+        lambda ranks: _within(ranks, ranks.positives) / ranks.positives,
+        lambda ranks: by_sizes(ranks, lambda r, n: r / n),
+        laws=_RANKING_TO_ONE,
+    )
+
+
+def _within(ranks: Ranks, cutoff: NDArray[np.int64]) -> NDArray[np.int64]:
+    """How many positives of each query have a rank up to its cutoff, (q,)."""
+    near = ranks.ranks <= np.repeat(cutoff, ranks.positives)
+    return np.asarray(np.add.reduceat(near, ranks.starts[:-1], dtype=np.int64))
+
+
+# Average precision --------------------------------------------------------------------------------
+
+
+def map_at(argument: str) -> RankMetric:
+    """map, map@k and map@r: the mean average precision.
+
+        (1 / D) sum over the positives j = 1..R with rank_j <= K of j / rank_j
+
+    with cutoff K and divisor D: `map` has K = N, D = R; `map@k` has K = k, D = min(k, R); `map@r`
+    has K = D = R (Musgrave, Belongie, Lim: "A Metric Learning Reality Check", ECCV 2020).
+    Chance: (1 / D) (R / N) (H + (R - 1) / (N - 1) (K - H)), with H = 1 + 1/2 + ... + 1/K and K at
+    most N.
+    """
+    if argument == "r":
+        return _average_precision("map@r", lambda r, _: r, lambda r: r)
+    if argument == "":
+        found = _average_precision("map", lambda _, n: n, lambda r: r)
+        # Some precision is left at the very end of the list.
+        laws = found.laws - {"all-equal-is-low"} | {"all-equal-is-last"}
+        return RankMetric(found.name, found.per_query, found.chance_per_query, laws)
+    k = _whole("map", argument, "k or map@r")
+    return _average_precision(f"map@{k}", lambda r, _: 0 * r + k, lambda r: np.minimum(k, r))
+
+
+def official_map_at(argument: str) -> RankMetric:
+    """official-map@c and official-map@1000: as the code published with ooDML computes them.
+
+    Average precision with cutoff K = R + 1, the size of the class (`c`), or a number, divided by
+    R + 1: the query, which is no positive, is counted in the size of its class, so that a perfect
+    ranking scores R / (R + 1). For comparison with published numbers only.
+    """
+    if argument == "c":
+        found = _average_precision("official-map@c", lambda r, _: r + 1, lambda r: r + 1)
+    else:
+        k = _whole("official-map", argument, "k or official-map@c")
+        name = f"official-map@{k}"
+        found = _average_precision(name, lambda r, _: 0 * r + k, lambda r: r + 1)
+    laws = found.laws - {"perfect-is-high"} | {"perfect-is-ideal"}
+    return RankMetric(found.name, found.per_query, found.chance_per_query, laws)
+
+
+Cut = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.int64]]
+
+
+def _average_precision(
+    name: str, cut: Cut, divide: Callable[[NDArray[np.int64]], NDArray[np.int64]]
+) -> RankMetric:
+    """Average precision with the cutoff `cut(R, N)` and the divisor `divide(R)`."""
+
+    def per_query(ranks: Ranks) -> Values:
+        sizes, starts = ranks.positives, ranks.starts[:-1]
+        place = 1 + np.arange(len(ranks.ranks)) - np.repeat(starts, sizes)
+        near = ranks.ranks <= np.repeat(cut(sizes, ranks.gallery), sizes)
+        total = np.add.reduceat(np.where(near, place / ranks.ranks, 0.0), starts)
+        return np.asarray(total / divide(sizes))
+
+    def chance(positives: int, others: int) -> float:
+        r, n = np.array(positives), np.array(others)
+        last = min(int(cut(r, n)), others)
+        harmonic = float((1 / np.arange(1, last + 1)).sum())
+        also_hit = (positives - 1) / max(others - 1, 1)  # that one place ahead is a hit as well
+        expected = positives / others * (harmonic + also_hit * (last - harmonic))
+        return expected / float(divide(r))
+
+    return RankMetric(name, per_query, lambda ranks: by_sizes(ranks, chance), laws=_RANKING_TO_ONE)
+
+
+# Common to all ------------------------------------------------------------------------------------
+
+
+def by_sizes(ranks: Ranks, one: Callable[[int, int], float]) -> Values:
+    """What depends only on a query's numbers of positives and of others, computed once for each."""
+    sizes = np.stack([ranks.positives, ranks.gallery], axis=1)
+    pairs, where = np.unique(sizes, axis=0, return_inverse=True)
+    return np.array([one(int(r), int(n)) for r, n in pairs])[where.ravel()]
+
+
+def _whole(metric: str, text: str, form: str) -> int:
+    if not _WHOLE.fullmatch(text):
         raise UnknownNameError(
-            f"'recall@{argument}' is no metric; "
-            "expected recall@k with a whole k of at least 1, such as recall@4."
+            f"'{metric}@{text}' is no metric; expected {metric}@{form} with a whole k of at least "
+            f"1, such as {metric}@4."
         )
-    k = int(argument)
-
-    def per_query(ranks: Ranks) -> NDArray[np.float64]:
-        return (ranks.ranks[ranks.starts[:-1]] <= k).astype(np.float64)
-
-    def chance(ranks: Ranks) -> float:
-        def one(positives: int) -> float:
-            left = ranks.gallery - np.arange(min(k, ranks.gallery))
-            return 1 - float(np.prod(np.clip(1 - positives / left, 0, None)))
-
-        return _mean_over_sizes(ranks, one)
-
-    return Metric(f"recall@{k}", per_query, chance, laws=_RANKING_LAWS | {"grows-with-k"})
+    return int(text)
 
 
-def map_at(argument: str) -> Metric:
-    """map@r, the mean average precision at R, where R is the number of a query's positives:
-
-        (1 / R) sum over the positives j = 1..R with rank_j <= R of j / rank_j.
-
-    Chance: (1 / R) sum over i = 1..R of (R / N) (1 + (i - 1)(R - 1) / (N - 1)) / i, for N others.
-    Musgrave, Belongie, Lim: "A Metric Learning Reality Check", ECCV 2020.
-    """
-    if argument != "r":
-        raise UnknownNameError(f"'map@{argument}' is no metric; expected map@r.")
-    return Metric("map@r", _average_precision_at_r, _chance_of_map_at_r, laws=_RANKING_LAWS)
-
-
-def _average_precision_at_r(ranks: Ranks) -> NDArray[np.float64]:
-    sizes, starts = ranks.positives, ranks.starts[:-1]
-    place = 1 + np.arange(len(ranks.ranks)) - np.repeat(starts, sizes)
-    precision = np.where(ranks.ranks <= np.repeat(sizes, sizes), place / ranks.ranks, 0.0)
-    average: NDArray[np.float64] = np.add.reduceat(precision, starts) / sizes
-    return average
-
-
-def _chance_of_map_at_r(ranks: Ranks) -> float:
-    total = ranks.gallery
-
-    def one(positives: int) -> float:
-        i = np.arange(1, positives + 1)
-        also_hit = (i - 1) * (positives - 1) / max(total - 1, 1)  # i - 1 places ahead, hits as well
-        return float(((1 + also_hit) / i).sum()) / total
-
-    return _mean_over_sizes(ranks, one)
-
-
-def _mean_over_sizes(ranks: Ranks, one: Callable[[int], float]) -> float:
-    """The mean over queries of what depends only on a query's number of positives."""
-    sizes, counts = np.unique(ranks.positives, return_counts=True)
-    return float(np.average([one(int(size)) for size in sizes], weights=counts))
-
-
-METRICS: Registry[Callable[[str], Metric]] = Registry(
-    "metrics",
-    {
-        "recall": recall_at,
-        "map": map_at,
-    },
-)
-
-
-def find_metric(name: str) -> Metric:
-    """The metric of a name: `recall@k` for any k of at least 1, `map@r`.
-
-    >>> find_metric("recall@4").name
-    'recall@4'
-    """
-    parsed = Name.parse(name)
-    parsed.resolve({})
-    metric = METRICS[parsed.key](parsed.argument)
-    if metric.name != name:  # one metric, one spelling: names are keys of tables and files
-        raise UnknownNameError(f"{name!r} is no metric; write {metric.name!r}.")
-    return metric
-
-
-def evaluate(
-    vectors: ArrayLike,
-    labels: ArrayLike,
-    metrics: Sequence[str] = ("recall@1", "map@r"),
-    **options: Any,
-) -> dict[str, float]:
-    """The metrics of `vectors` (n, d) with `labels` (n,), each image a query among all the others.
-
-    `options` are those of `rank_positives`. Images without another of their class are no queries.
-
-    >>> evaluate([[1, 0], [1, 0.1], [0, 1], [0.1, 1]], ["a", "a", "b", "b"])
-    {'recall@1': 1.0, 'map@r': 1.0}
-    """
-    found = [find_metric(name) for name in ([metrics] if isinstance(metrics, str) else metrics)]
-    ranks = rank_positives(vectors, labels, **options)
-    return {metric.name: float(metric.per_query(ranks).mean()) for metric in found}
-
-
-def sum_by_class(
-    values: NDArray[np.float64], ranks: Ranks
-) -> tuple[NDArray[Any], NDArray[np.float64], NDArray[np.int64]]:
-    """The sorted classes with queries (c,), the sum of `values` (q,) over each, its queries (c,).
-
-    A decomposable metric is `sums.sum() / counts.sum()`, and resampling classes needs nothing else.
-    """
-    if values.shape != ranks.labels.shape:
-        raise ValueError(
-            f"values have shape {values.shape}; expected {ranks.labels.shape}, one a query."
-        )
-    classes, counts = np.unique(ranks.labels, return_counts=True)
-    # Queries are sorted by label; the exactly rounded sum is the same in any order of images.
-    bounds = [0, *np.cumsum(counts).tolist()]
-    sums = np.array([math.fsum(values[start:stop]) for start, stop in pairwise(bounds)])
-    return classes, sums, counts
+def _no_argument(metric: str, argument: str) -> None:
+    if argument:
+        raise UnknownNameError(f"'{metric}@{argument}' is no metric; expected {metric}.")

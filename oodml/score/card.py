@@ -19,11 +19,12 @@ class ScoreCard:
     `classes` are the test classes with at least one query, `counts` (c,) their queries, and
     `sums[metric]` (c,) the metric summed over the queries of each class: a decomposable metric is
     `sums.sum() / counts.sum()`, and resampling classes needs nothing else. `replicates[metric]` are
-    the leave-one-group-out values of the metrics that do not decompose, `others[metric]` their
-    values. `excluded` queries had no other image of their class; `tied` ones had a negative as near
-    as their best positive. `chance` is the expectation under random order. `shift` is None where
-    the sequence does not say it, else in the unit of `measure`. `features` is the digest of the
-    vectors that were read, `spec` that of the run.
+    the values (g,) of the metrics that do not decompose without each of g groups of classes (NaN
+    for a group that this split does not test), `others[metric]` their values. `excluded` queries
+    had no other image of their class; `tied` ones had a negative as near as their best positive.
+    `chance` is the expectation under random order. `shift` is None where the sequence does not say
+    it, else in the unit of `measure`. `features` is the digest of the vectors that were read,
+    `spec` that of the run.
     """
 
     dataset: str
@@ -45,6 +46,7 @@ class ScoreCard:
     excluded: int = 0
     tied: int = 0
     measure: str | None = None
+    similarity: str = "cosine"
     selection: str | None = None
     budget: Mapping[str, int] = field(default_factory=dict)
     shots: int | None = None
@@ -82,7 +84,10 @@ class ScoreCard:
         record["classes"] = list(self.classes)
         record["counts"] = self.counts.tolist()
         record["sums"] = {name: row.tolist() for name, row in self.sums.items()}
-        record["replicates"] = {name: row.tolist() for name, row in self.replicates.items()}
+        record["replicates"] = {
+            name: [None if np.isnan(value) else value for value in row.tolist()]
+            for name, row in self.replicates.items()
+        }
         record["chance"] = dict(self.chance)
         record["budget"] = dict(self.budget)
         record["others"] = dict(self.others)

@@ -11,7 +11,17 @@ import numpy as np
 from oodml.embed import EmbeddingSet
 from oodml.errors import DataError
 from oodml.methods import FeatureEncoder
-from oodml.metrics import DEFAULT_METRICS, METRIC_VERSION, find_metric, rank_positives, sum_by_class
+from oodml.metrics import (
+    DEFAULT_METRICS,
+    METRIC_VERSION,
+    RankMetric,
+    SetMetric,
+    class_groups,
+    find_metric,
+    leave_groups_out,
+    score_vectors,
+    sum_by_class,
+)
 from oodml.score.card import ScoreCard
 from oodml.split import SplitSequence
 
@@ -21,7 +31,7 @@ _BLOCK = 8192
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """Who is scored: what a card says of the model.
+    """Who is scored, and by which similarity: what a card says of the model.
 
     `features` is the digest of the embeddings, where the caller has it already.
     """
@@ -32,6 +42,7 @@ class Subject:
     selection: str | None = None
     budget: Mapping[str, int] = field(default_factory=dict)
     features: str | None = None
+    similarity: str = "cosine"
     spec: str | None = None
 
 
@@ -51,12 +62,11 @@ def score_split(
     split = sequence.at(rank)
     test = embeddings.of(split.test)
     vectors = test.vectors if trained is None else transform(trained, test.vectors)
-    _require_directions(test.ids, vectors)
-    ranks = rank_positives(vectors, test.labels)
-    found = {name: find_metric(name) for name in metrics}
-    sums = {}
-    for name, metric in found.items():
-        scored, sums[name], counts = sum_by_class(metric.per_query(ranks), ranks)
+    if subject.similarity == "cosine":
+        _require_directions(test.ids, vectors)
+    scores = score_vectors(vectors, test.labels, metrics, similarity=subject.similarity)
+    scored, _, counts = sum_by_class(np.zeros(len(scores.labels)), scores.labels)
+    replicates = _replicates(test, vectors, metrics, sequence)
     return ScoreCard(
         # Bare vectors do not know what they are of; the splits do.
         dataset=embeddings.dataset if embeddings.encoder else sequence.dataset,
@@ -72,16 +82,36 @@ def score_split(
         content_fingerprint=embeddings.content_fingerprint,
         features=subject.features or embeddings.digest(),
         measure=sequence.measure,
+        similarity=subject.similarity,
         selection=subject.selection,
         budget=subject.budget,
         classes=tuple(test.classes[label] for label in scored),
         counts=counts,
-        sums=sums,
-        chance={name: metric.chance(ranks) for name, metric in found.items()},
-        excluded=ranks.excluded,
-        tied=ranks.tied,
+        sums={
+            name: sum_by_class(values, scores.labels)[1]
+            for name, values in scores.per_query.items()
+        },
+        chance=scores.chance,
+        excluded=scores.excluded,
+        tied=scores.tied,
+        others={name: scores.values[name] for name in scores.others},
+        replicates=replicates,
         spec=subject.spec,
     )
+
+
+def _replicates(
+    test: EmbeddingSet, vectors: Array, metrics: Sequence[str], sequence: SplitSequence
+) -> dict[str, Array]:
+    """The metrics that are no means over queries, without each of 20 groups of classes.
+
+    The groups are those of the whole sequence, so that one group left out everywhere also says how
+    sure the area under a curve is.
+    """
+    found: dict[str, RankMetric | SetMetric] = {name: find_metric(name) for name in metrics}
+    sets = {name: metric for name, metric in found.items() if isinstance(metric, SetMetric)}
+    names = np.array(test.classes)[test.labels]
+    return leave_groups_out(vectors, names, sets, class_groups(sequence.classes))
 
 
 def _require_directions(ids: tuple[str, ...], vectors: Array) -> None:

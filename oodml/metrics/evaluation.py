@@ -1,0 +1,139 @@
+"""Vectors and labels in, scores out: every metric from one pass over the ranks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from oodml.metrics.pool import check_images
+from oodml.metrics.ranks import rank_stream
+from oodml.metrics.registry import find_metric
+from oodml.metrics.retrieval import RankMetric
+from oodml.metrics.sets import score_set
+from oodml.metrics.structure import SetMetric
+
+Values = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scores:
+    """The scores of one set of vectors.
+
+    Of the metrics that are means over queries, `per_query[name]` (q,) are the values, for queries
+    with the given `labels` (q,) in rows `queries` (q,) of the input. Of those that are not,
+    `others[name]` (s,) are the values under s seeds (one where nothing is drawn). `chance[name]` is
+    what a random order is expected to score. `excluded` queries had no other image of their class;
+    `tied` ones had a negative as near as their best positive.
+    """
+
+    per_query: Mapping[str, Values]
+    others: Mapping[str, Values]
+    chance: Mapping[str, float]
+    labels: NDArray[Any]
+    queries: NDArray[np.int64]
+    excluded: int
+    tied: int = 0
+
+    @property
+    def values(self) -> dict[str, float]:
+        """Every metric: the mean over queries, or over seeds."""
+        return {name: float(row.mean()) for name, row in {**self.per_query, **self.others}.items()}
+
+    @property
+    def spread(self) -> dict[str, float]:
+        """The standard deviation over seeds of the metrics that draw something."""
+        return {name: float(row.std(ddof=1)) for name, row in self.others.items() if len(row) > 1}
+
+
+def evaluate(
+    vectors: ArrayLike,
+    labels: ArrayLike,
+    metrics: str | Sequence[str] = ("recall@1", "map@r"),
+    **options: Any,
+) -> dict[str, float]:
+    """The metrics of `vectors` (n, d) with `labels` (n,), each image a query among all the others.
+
+    `options` are those of `rank_positives`. Images without another of their class are no queries.
+
+    >>> evaluate([[1, 0], [1, 0.1], [0, 1], [0.1, 1]], ["a", "a", "b", "b"])
+    {'recall@1': 1.0, 'map@r': 1.0}
+    """
+    return score_vectors(vectors, labels, metrics, **options).values
+
+
+def score_vectors(
+    vectors: ArrayLike,
+    labels: ArrayLike,
+    metrics: str | Sequence[str] = ("recall@1", "map@r"),
+    **options: Any,
+) -> Scores:
+    """`evaluate` with all that is behind the numbers."""
+    names = [metrics] if isinstance(metrics, str) else list(metrics)
+    found: dict[str, RankMetric | SetMetric] = {name: find_metric(name) for name in names}
+    ranked = {name: m for name, m in found.items() if isinstance(m, RankMetric)}
+    sets = {name: m for name, m in found.items() if isinstance(m, SetMetric)}
+    others = score_set(vectors, labels, sets)
+    if ranked:
+        return replace(_score_queries(vectors, labels, ranked, options), others=others)
+    rows = queries_of(check_images(vectors, labels)[1])
+    tags = np.asarray(labels)[rows]
+    excluded = len(np.asarray(labels)) - len(rows)
+    return Scores({}, others, {}, labels=tags, queries=rows, excluded=excluded)
+
+
+def queries_of(labels: NDArray[Any]) -> NDArray[np.int64]:
+    """The images that have another of their class, sorted by label, then by row."""
+    _, where, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    order = np.argsort(where, kind="stable")
+    return order[counts[where[order]] > 1]
+
+
+def _score_queries(
+    vectors: ArrayLike,
+    labels: ArrayLike,
+    metrics: Mapping[str, RankMetric],
+    options: Mapping[str, Any],
+) -> Scores:
+    """The metrics of ranks, block by block, so that nobody holds all ranks at once."""
+    depth = max(metric.depth for metric in metrics.values())
+    values: dict[str, list[Values]] = {name: [] for name in metrics}
+    chance: dict[str, list[Values]] = {name: [] for name in metrics}
+    blocks = []
+    for ranks in rank_stream(vectors, labels, depth=depth, **options):
+        for name, metric in metrics.items():
+            values[name].append(metric.per_query(ranks))
+            chance[name].append(metric.chance_per_query(ranks))
+        blocks.append((ranks.labels, ranks.queries, int(ranks.tied.sum()), ranks.excluded))
+    tags, queries, tied, excluded = zip(*blocks, strict=True)
+    return Scores(
+        per_query={name: np.concatenate(rows) for name, rows in values.items()},
+        others={},
+        chance={name: float(np.concatenate(rows).mean()) for name, rows in chance.items()},
+        labels=np.concatenate(tags),
+        queries=np.concatenate(queries),
+        excluded=excluded[0],
+        tied=sum(tied),
+    )
+
+
+def sum_by_class(
+    values: Values, labels: NDArray[Any]
+) -> tuple[NDArray[Any], Values, NDArray[np.int64]]:
+    """The sorted classes with queries (c,), the sum of `values` (q,) over each, its queries (c,).
+
+    A decomposable metric is `sums.sum() / counts.sum()`, and resampling classes needs nothing else.
+    """
+    if values.shape != labels.shape:
+        raise ValueError(f"values have shape {values.shape}; expected {labels.shape}, one a query.")
+    classes, where, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    ordered = values[np.argsort(where, kind="stable")]
+    # The exactly rounded sum is the same in any order of images.
+    bounds = [0, *np.cumsum(counts).tolist()]
+    sums = np.array([math.fsum(ordered[start:stop]) for start, stop in pairwise(bounds)])
+    return classes, sums, counts

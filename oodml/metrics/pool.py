@@ -1,0 +1,247 @@
+"""The images that take part in retrieval: checked, put in order, and read block by block."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from oodml.errors import DataError
+
+SIMILARITIES = ("cosine", "dot", "euclidean")
+_BLOCK = 8192  # rows that are checked at a time
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pool:
+    """Images in the order of retrieval, `n` in all.
+
+    First come those that are both query and gallery image, then those that only ask, then those
+    that are only found; each part is sorted by class, then by row of the input. `order` (n,) are
+    the rows of the input, `groups` (n,) the numbers of the classes, whose labels are `names`.
+    """
+
+    rows: Rows
+    order: NDArray[np.int64]
+    groups: NDArray[np.int64]
+    names: NDArray[Any]
+    both: int
+    asking: int
+
+    @property
+    def parts(self) -> tuple[range, range, range]:
+        """Those that ask and are found, those that only ask, those that are only found."""
+        return (
+            range(self.both),
+            range(self.both, self.asking),
+            range(self.asking, len(self.order)),
+        )
+
+    @property
+    def found(self) -> int:
+        """The size of the gallery."""
+        return len(self.order) - (self.asking - self.both)
+
+    def of_classes(self, part: range, first: int, last: int) -> range:
+        """The images of a part whose class is one of `first` to `last - 1`."""
+        groups = self.groups[part.start : part.stop]
+        low, high = np.searchsorted(groups, [first, last])
+        return part[int(low) : int(high)]
+
+    def gallery_sizes(self) -> NDArray[np.int64]:
+        """How many gallery images each class has."""
+        members = np.concatenate([self.groups[: self.both], self.groups[self.asking :]])
+        return np.bincount(members, minlength=len(self.names))
+
+    def positives(self) -> NDArray[np.int64]:
+        """How many positives each of the asking images has: its class's gallery images but itself.
+
+        (asking,)
+        """
+        count = self.gallery_sizes()[self.groups[: self.asking]]
+        count[: self.both] -= 1
+        return count
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rows:
+    """The vectors as they are multiplied: `block(start, stop)` is `(stop - start, d)` float32.
+
+    Cosine: divided by their lengths. Dot product: divided by one power of two, so that none
+    overflows. Euclidean: taken from their mean, then the same; `halves` (n,) are then half the
+    squared lengths, and x.y - half_x - half_y is minus half the squared distance. Prepared once
+    where a copy fits the budget, else whenever a block is read. `sizes` (n,) is the scale of
+    rounding: similarities of x and y within 1e-6 sizes_x sizes_y are ties (Euclidean: within
+    1e-6 (half_x + half_y)).
+    """
+
+    vectors: NDArray[Any]
+    order: NDArray[np.int64]
+    similarity: str
+    centre: NDArray[np.float64] | None
+    divisors: NDArray[np.float64]
+    sizes: NDArray[np.float32]
+    halves: NDArray[np.float32] | None
+    prepared: NDArray[np.float32] | None = None
+
+    def block(self, start: int, stop: int) -> NDArray[np.float32]:
+        if self.prepared is not None:
+            return self.prepared[start:stop]
+        return self._read(start, stop)
+
+    def copied(self) -> Rows:
+        """The same rows, prepared once and for all."""
+        return replace(self, prepared=self._read(0, len(self.order)))
+
+    def _read(self, start: int, stop: int) -> NDArray[np.float32]:
+        import torch
+
+        # As torch lays it out: the last bits of a product may depend on where in memory it starts.
+        out: NDArray[np.float32] = torch.empty(stop - start, self.vectors.shape[1]).numpy()
+        for first in range(start, stop, _BLOCK):
+            last = min(first + _BLOCK, stop)
+            rows = self.vectors[self.order[first:last]].astype(np.float32, copy=False)
+            moved = rows if self.centre is None else rows - self.centre
+            part, divisors = out[first - start : last - start], self.divisors[first:last, None]
+            np.divide(moved, divisors, out=part, casting="same_kind")
+        return out
+
+
+def make_pool(
+    vectors: ArrayLike,
+    labels: ArrayLike,
+    *,
+    queries: ArrayLike | None = None,
+    gallery: ArrayLike | None = None,
+    similarity: str = "cosine",
+    budget_mb: float = 512,
+) -> Pool:
+    """The images of `vectors` (n, d) with `labels` (n,), of which `queries` ask in the `gallery`.
+
+    Both are masks (n,); by default every image is both. Raises `DataError` where labels and vectors
+    do not pair up, or rows hold NaN or Inf, or are zero under cosine.
+    """
+    if similarity not in SIMILARITIES:
+        raise ValueError(f"similarity is {similarity!r}; expected one of {SIMILARITIES}.")
+    given, tags = _read(vectors, labels)
+    asks, found = (_read_mask(mask, len(tags)) for mask in (queries, gallery))
+    names, groups = np.unique(tags, return_inverse=True)
+    if not asks.any() or not found.any():
+        raise DataError("There are no queries or no gallery; expected at least one image in each.")
+    part = np.select([asks & found, asks, found], [0, 1, 2], 3)
+    # In the order of labels, the images of a class lie side by side.
+    order = np.lexsort((np.arange(len(tags)), groups, part))[: int((asks | found).sum())]
+    both, asking = (int(np.count_nonzero(mask)) for mask in (asks & found, asks))
+    rows = _make_rows(given, order, similarity)
+    if rows.order.size * given.shape[1] * 4 <= budget_mb * 2**20:
+        rows = rows.copied()
+    return Pool(rows, order, groups[order], names, both, asking)
+
+
+# What comes in -----------------------------------------------------------------------------------
+
+
+def check_images(vectors: ArrayLike, labels: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Vectors (n, d) and labels (n,) as arrays; `DataError` where they do not pair up.
+
+    Or where a row holds NaN or Inf.
+    """
+    given, tags = _read(vectors, labels)
+    finite, _ = _measured(given, np.arange(len(given)), None)
+    _refuse(np.flatnonzero(~finite), len(given), "hold NaN or Inf in float32")
+    return given, tags
+
+
+def _read(vectors: ArrayLike, labels: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:
+    given, tags = np.asarray(vectors), _read_labels(labels)
+    _check_shapes(given, tags)
+    return given, tags
+
+
+def _read_labels(labels: ArrayLike) -> NDArray[Any]:
+    names = np.asarray(labels)
+    if names.dtype == object and len({type(name) for name in names.ravel()}) == 1:
+        names = np.array(names.tolist())  # as pandas holds strings
+    if names.dtype.kind not in "biuUST":
+        raise DataError(f"Labels are of type {names.dtype}; expected integers or strings.")
+    return names
+
+
+def _check_shapes(vectors: NDArray[Any], labels: NDArray[Any]) -> None:
+    if vectors.ndim != 2 or vectors.dtype.kind not in "fiu":
+        raise DataError(
+            f"Vectors are {vectors.dtype} of shape {vectors.shape}; "
+            "expected numbers of shape (images, dimensions)."
+        )
+    if labels.shape != (len(vectors),):
+        raise DataError(
+            f"There are {len(vectors)} vectors but labels of shape {labels.shape}; "
+            "expected one label for each vector."
+        )
+    if len(vectors) < 2:
+        raise DataError(f"Retrieval needs at least 2 images; there are {len(vectors)}.")
+
+
+def _read_mask(mask: ArrayLike | None, count: int) -> NDArray[np.bool_]:
+    if mask is None:
+        return np.ones(count, dtype=bool)
+    chosen = np.asarray(mask)
+    if chosen.dtype != bool or chosen.shape != (count,):
+        raise DataError(
+            f"A mask of queries or gallery is {chosen.dtype} of shape {chosen.shape}; expected "
+            f"{count} booleans, one for each vector."
+        )
+    return chosen
+
+
+def _make_rows(vectors: NDArray[Any], order: NDArray[np.int64], similarity: str) -> Rows:
+    """The vectors with what is needed to prepare any block of them, in two passes at most."""
+    finite, lengths = _measured(vectors, order, None)
+    _refuse(order[~finite], len(order), "hold NaN or Inf in float32")
+    centre = None
+    if similarity == "cosine":
+        _refuse(order[lengths == 0], len(order), "are zero, which has no cosine")
+        sizes = np.ones(len(order), np.float32)
+        return Rows(vectors, order, similarity, None, lengths, sizes, None)
+    if similarity == "euclidean":
+        centre = sum(b.sum(axis=0, dtype=np.float64) for b in _blocks(vectors, order)) / len(order)
+        lengths = _measured(vectors, order, centre)[1]
+    # A power of two changes no digit, so that ranks do not depend on the unit of length.
+    unit = 2.0 ** np.ceil(np.log2(lengths.max())) if lengths.any() else 1.0
+    scaled = (lengths / unit).astype(np.float32)
+    halves = scaled * scaled / np.float32(2) if similarity == "euclidean" else None
+    return Rows(vectors, order, similarity, centre, np.full(len(order), unit), scaled, halves)
+
+
+def _blocks(vectors: NDArray[Any], order: NDArray[np.int64]) -> Iterator[NDArray[np.float32]]:
+    for start in range(0, len(order), _BLOCK):
+        with np.errstate(over="ignore", invalid="ignore"):  # what overflows float32 is reported
+            yield vectors[order[start : start + _BLOCK]].astype(np.float32, copy=False)
+
+
+def _measured(
+    vectors: NDArray[Any], order: NDArray[np.int64], centre: NDArray[np.float64] | None
+) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+    """Which rows are finite, and their lengths from the centre, (n,) each.
+
+    In float64, because the squares of what fits float32 need not fit it.
+    """
+    finite, lengths = np.empty(len(order), bool), np.empty(len(order))
+    start = 0
+    for block in _blocks(vectors, order):
+        rows = block if centre is None else block - centre
+        at = slice(start, start := start + len(block))
+        finite[at] = np.isfinite(rows).all(axis=1)
+        lengths[at] = np.sqrt(np.einsum("ij,ij->i", rows, rows, dtype=np.float64))
+    return finite, lengths
+
+
+def _refuse(rows: NDArray[np.int64], total: int, what: str) -> None:
+    if len(rows):
+        some = ", ".join(map(str, np.sort(rows)[:5])) + (", ..." if len(rows) > 5 else "")
+        raise DataError(
+            f"{len(rows)} of {total} vectors {what} (rows {some}); remove or mend them."
+        )

@@ -1,0 +1,199 @@
+"""Counting the negatives ahead of every positive, tile by tile.
+
+The rank of a positive needs no sorted neighbours, only the number of negatives that are at least as
+similar to the query. Similarity is symmetric, so one tile of products counts for the queries of its
+rows and for those of its columns, and half of all tiles suffice. Counts add up over tiles, in any
+order and on any machine; the grid of tiles is fixed by the images alone, so that whoever computes a
+tile gets the same bits.
+
+The positives' similarities come from products of another shape, which may differ in the last bits;
+therefore a tile counts negatives only, and the margin of a tie (1e-6) is wider than that.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from oodml.metrics.counting import Counter, Thresholds, sort_rows
+from oodml.metrics.device import plain_arithmetic
+from oodml.metrics.pool import Pool
+
+if TYPE_CHECKING:
+    import torch
+
+TIE = 1e-6  # similarities that differ by no more are ties, settled against the positive
+EDGE, DEVICE_EDGE = 1024, 8192  # rows and columns of a tile: larger makes the product no faster
+_CHUNK = 512  # images whose positives are compared at a time
+Pair = tuple[range, range, bool]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Targets:
+    """What negatives are compared with.
+
+    The values of image i are `values[starts[i]:starts[i + 1]]`, descending: first its best
+    positive's similarity and 1e-6 more, then each positive's less 1e-6. Images that are no queries,
+    or have no positive, have none; `starts` is (n + 1,).
+    """
+
+    values: NDArray[np.float32]
+    starts: NDArray[np.int64]
+
+
+# The positives -----------------------------------------------------------------------------------
+
+
+def find_targets(pool: Pool, device: str) -> Targets:
+    """The thresholds of all queries, from the products of each class with itself."""
+    positives = pool.positives()
+    lengths = np.where(positives > 0, positives + 1, 0)
+    starts = np.concatenate([[0], np.cumsum(lengths)])
+    values = np.empty(starts[-1], np.float32)
+    for first, last in _class_chunks(pool):
+        gallery = [pool.of_classes(part, first, last) for part in pool.parts[::2]]
+        for part in pool.parts[:2]:
+            asking = pool.of_classes(part, first, last)
+            for low in range(asking.start, asking.stop, _CHUNK):
+                rows = range(low, min(low + _CHUNK, asking.stop))
+                found = _targets_of(pool, rows, gallery, device)
+                values[starts[rows.start] : starts[rows.stop]] = found
+    full = np.concatenate([starts, np.full(len(pool.order) - pool.asking, starts[-1])])
+    return Targets(values, full)
+
+
+def _class_chunks(pool: Pool) -> Iterator[tuple[int, int]]:
+    """Ranges of classes with about `_CHUNK` images together, or of one larger class."""
+    ends = np.cumsum(np.bincount(pool.groups, minlength=len(pool.names)))
+    first, before = 0, 0
+    while first < len(ends):
+        last = max(first + 1, int(np.searchsorted(ends, before + _CHUNK, side="right")))
+        yield first, last
+        first, before = last, int(ends[last - 1])
+
+
+def _targets_of(pool: Pool, rows: range, gallery: list[range], device: str) -> NDArray[np.float32]:
+    """The thresholds of some queries, of whose positives the gallery's images are a superset."""
+    import torch
+
+    columns = torch.cat([torch.arange(part.start, part.stop) for part in gallery])
+    similarity = torch.cat([products(pool, rows, part, device) for part in gallery], dim=1)
+    groups = torch.from_numpy(pool.groups)
+    mates = (groups[rows.start : rows.stop, None] == groups[columns]) & (
+        torch.arange(rows.start, rows.stop)[:, None] != columns
+    )
+    counts = mates.sum(dim=1)
+    width = int(counts.max()) if len(counts) else 0
+    margin = tie_margin(pool, np.asarray(rows)[:, None], columns.numpy()[None]).to(device)
+    others = ~mates.to(device)
+    highest = (similarity + margin).masked_fill_(others, -torch.inf).amax(dim=1, keepdim=True)
+    lowered = (similarity - margin).masked_fill_(others, -torch.inf)
+    lowered = sort_rows(lowered)[:, lowered.shape[1] - width :].flip(1)
+    above = torch.nextafter(highest, torch.full_like(highest, torch.inf))
+    every = torch.cat([above, lowered], dim=1).cpu()
+    real = torch.arange(width + 1) < torch.where(counts > 0, counts + 1, 0)[:, None]
+    return np.asarray(every[real].numpy())
+
+
+def tie_margin(pool: Pool, rows: NDArray[Any], columns: NDArray[Any]) -> torch.Tensor:
+    """By how much the similarities of images may differ and still be ties; shapes broadcast."""
+    import torch
+
+    sizes, halves = pool.rows.sizes, pool.rows.halves
+    if pool.rows.similarity == "cosine":
+        scale = np.ones((1, 1), np.float32)
+    elif halves is None:
+        scale = sizes[rows] * sizes[columns]
+    else:
+        scale = halves[rows] + halves[columns]
+    return torch.from_numpy(np.float32(TIE) * scale)
+
+
+def products(
+    pool: Pool, rows: range, columns: range, device: str, out: torch.Tensor | None = None
+) -> torch.Tensor:
+    """The similarities of two ranges of the pool's images, (r, c) float32."""
+    import torch
+
+    x, y = (
+        torch.from_numpy(pool.rows.block(part.start, part.stop)).to(device)
+        for part in (rows, columns)
+    )
+    tile = torch.mm(x, y.T, out=out)
+    if (halves := pool.rows.halves) is not None:
+        tile -= torch.from_numpy(halves[rows.start : rows.stop, None]).to(device)
+        tile -= torch.from_numpy(halves[None, columns.start : columns.stop]).to(device)
+    return tile
+
+
+# The tiles ---------------------------------------------------------------------------------------
+
+
+def tile_pairs(pool: Pool, edge: int) -> list[Pair]:
+    """Row blocks, column blocks, and whether the tile counts for its columns too."""
+    blocks = [[part[low : low + edge] for low in range(0, len(part), edge)] for part in pool.parts]
+    both, asking, found = blocks
+    mirrored = [(x, y, x != y) for i, x in enumerate(both) for y in both[i:]]
+    plain = [(x, y, False) for x in both for y in found]
+    plain += [(x, y, False) for x in asking for y in [*both, *found]]
+    return mirrored + plain
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tally:
+    """Counts tiles of one pool; `counts` are as long as the targets' values."""
+
+    pool: Pool
+    targets: Targets
+    counter: Counter
+    device: str
+    counts: NDArray[np.int32]
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    buffers: threading.local = field(default_factory=threading.local)
+
+    def add(self, pair: Pair) -> None:
+        rows, columns, mirrored = pair
+        with plain_arithmetic(self.device):
+            tile = products(self.pool, rows, columns, self.device, self._buffer(rows, columns))
+            self._hide_positives(tile, rows, columns)
+            down = self._thresholds(columns) if mirrored else None
+            found = self.counter.count(tile, self._thresholds(rows), down)
+        with self.lock:
+            for part, counts in zip((rows, columns), found, strict=True):
+                if counts is not None:
+                    self.counts[self._span(part)] += counts.cpu().numpy()
+
+    def _buffer(self, rows: range, columns: range) -> torch.Tensor:
+        """Room for a tile, kept by each thread: to ask for it anew costs a tenth of the product."""
+        import torch
+
+        size = len(rows) * len(columns)
+        kept: torch.Tensor | None = getattr(self.buffers, "tile", None)
+        if kept is None or len(kept) < size:
+            kept = self.buffers.tile = torch.empty(size, device=self.device)
+        return kept[:size].view(len(rows), len(columns))
+
+    def _hide_positives(self, tile: torch.Tensor, rows: range, columns: range) -> None:
+        """Only negatives count; a block is sorted by class, so most pairs of blocks share none."""
+        import torch
+
+        x, y = (self.pool.groups[part.start : part.stop] for part in (rows, columns))
+        if x[0] <= y[-1] and y[0] <= x[-1]:
+            left, right = (torch.from_numpy(part).to(self.device) for part in (x, y))
+            tile.masked_fill_(left[:, None] == right, -torch.inf)
+
+    def _span(self, part: range) -> slice:
+        starts = self.targets.starts
+        return slice(int(starts[part.start]), int(starts[part.stop]))
+
+    def _thresholds(self, part: range) -> Thresholds:
+        import torch
+
+        values = torch.from_numpy(self.targets.values[self._span(part)]).to(self.device)
+        starts = torch.from_numpy(self.targets.starts[part.start : part.stop + 1]).to(self.device)
+        return values, starts
