@@ -204,8 +204,8 @@ def _echo(title: str, agreement: Agreement) -> None:
         ]
         echo_table(header, rows, title="How alike the shifts are, two by two, least alike first")
         click.echo(
-            f"Intervals are those of {agreement.splits} splits drawn at random; random: Spearman's "
-            "correlation over random partitions of the classes of split 1."
+            f"95 %: the interval if these were {agreement.splits} splits drawn at random; random: "
+            "Spearman's correlation over random partitions of the classes of split 1."
         )
     click.echo(" ".join([*_answer(agreement), *_on_chance(agreement)]) + "\n")
 
@@ -253,8 +253,8 @@ def _on_chance(agreement: Agreement) -> Iterator[str]:
     """What random partitions say beside it."""
     found = sorted(p.random.value for p in agreement.pairs if p.random.value is not None)
     if found:
-        several = f" to {found[-1]:.2f}" if len(found) > 1 else ""
-        yield f"Over random partitions of the classes Spearman's is {found[0]:.2f}{several}."
+        several = f" to {found[-1]:.3f}" if len(found) > 1 else ""
+        yield f"Over random partitions of the classes Spearman's is {found[0]:.3f}{several}."
 
 
 def _echo_spans(titles: Sequence[str], reach: Sequence[Span]) -> None:

@@ -113,9 +113,9 @@ def compare_readings(
 ) -> list[Agreement]:
     """The agreement of each sequence: its recorded shifts, and all measures on all embeddings.
 
-    Without `measures`, those that the sequences were made with. `partitions` random partitions, 2 or
-    more, say how far the readings agree where nothing was graded. The recorded shifts are left out
-    where a split has none, and where a reading repeats them to a part in 10,000. Raises
+    Without `measures`, those that the sequences were made with. `partitions` random partitions, at
+    least 2, say how far the readings agree where nothing was graded. The recorded shifts are left
+    out where a split has none, and where a reading repeats them to a part in 10,000. Raises
     `SplitError` where classes are missing or something is given twice.
     """
     chosen = _measures(sequences, measures)
