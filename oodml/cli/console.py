@@ -15,7 +15,10 @@ import click
 if TYPE_CHECKING:
     from oodml.plot.style import Kind
 
-LEFT = ("name", "what", "as", "parameters", "way", "note")  # columns of text
+LEFT = (  # columns of text
+    *("name", "what", "as", "parameters", "way", "note"),
+    *("encoder", "measure", "one", "other", "measured by", "splits"),
+)
 
 
 def echo_json(value: Any) -> None:

@@ -1,4 +1,4 @@
-"""`oodml splits`: build, show, verify, import, export."""
+"""`oodml splits`: build, show, verify, import, export; `compare` has a file of its own."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from oodml.cli.compare import compare
 from oodml.cli.console import csv_text, echo_json, echo_table, figure_kind, number
 from oodml.cli.inputs import json_option, load_vectors, path_type, vectors_options
 from oodml.errors import SplitError
@@ -26,7 +27,7 @@ output_option = click.option(
 
 @click.group()
 def splits() -> None:
-    """Train/test splits of graded difficulty: build, show, verify, import, export."""
+    """Train/test splits of graded difficulty: build, show, verify, compare, import, export."""
 
 
 @splits.command()
@@ -225,6 +226,9 @@ def export(file: Path, output: Path | None, as_json: bool) -> None:
     else:
         write_text(output, text)
         click.echo(f"Written to {output}: {len(rows)} rows.")
+
+
+splits.add_command(compare)
 
 
 # Printing ----------------------------------------------------------------------------------------

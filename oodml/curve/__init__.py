@@ -2,8 +2,9 @@
 
 from oodml.curve.area import ags
 from oodml.curve.build import build_curve, build_curves
-from oodml.curve.compare import gains, rank_correlation
+from oodml.curve.compare import gains
 from oodml.curve.curves import REFERENCE, Curve, labels
+from oodml.shift import rank_correlation
 
 __all__ = [
     "REFERENCE",

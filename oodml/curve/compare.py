@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from oodml.curve.area import Numbers
 from oodml.curve.curves import REFERENCE
 from oodml.curve.points import curve_key, points_of, together
 from oodml.errors import RunError
@@ -60,19 +59,3 @@ def _check_queries(ours: Sequence[ScoreCard], theirs: Sequence[ScoreCard]) -> No
                 f"Rank {card.rank}: {card.method!r} and {theirs[0].method!r} were scored on "
                 "different queries; a difference needs the same test images for both."
             )
-
-
-def rank_correlation(x: Numbers, y: Numbers) -> float | None:
-    """Spearman's correlation of `x` and `y` (n,); None where one of them is constant."""
-    from scipy.stats import spearmanr
-
-    left, right = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
-    if left.ndim != 1 or left.shape != right.shape or len(left) < 2:
-        raise ValueError(
-            f"Expected two lists of one length, 2 or more; they are {left.shape} and {right.shape}."
-        )
-    if not (np.isfinite(left).all() and np.isfinite(right).all()):
-        raise ValueError(f"Expected finite numbers; they are {left} and {right}.")
-    if np.ptp(left) == 0 or np.ptp(right) == 0:
-        return None
-    return float(spearmanr(left, right).statistic)

@@ -2,6 +2,15 @@
 
 from oodml.errors import UnknownNameError
 from oodml.registry import Name, Registry
+from oodml.shift.correlation import (
+    Concordance,
+    Correlation,
+    concordance,
+    kendall,
+    pearson,
+    rank_correlation,
+    spearman,
+)
 from oodml.shift.energy import ENERGY
 from oodml.shift.frechet import FRECHET
 from oodml.shift.frechet_pca import FRECHET_PCA
@@ -43,10 +52,17 @@ def find_measure(name: str) -> Measure:
 __all__ = [
     "MEASURES",
     "ClassMoments",
+    "Concordance",
+    "Correlation",
     "Distance",
     "Laws",
     "Measure",
     "SampleMoments",
     "class_moments",
+    "concordance",
     "find_measure",
+    "kendall",
+    "pearson",
+    "rank_correlation",
+    "spearman",
 ]

@@ -1,5 +1,14 @@
 """Splitting classes into train and test sides of graded distance."""
 
+from oodml.split.agreement import (
+    Agreement,
+    Pair,
+    Reading,
+    Span,
+    compare_readings,
+    short_encoders,
+    spans,
+)
 from oodml.split.build import SEARCHES, build_splits
 from oodml.split.episodes import EpisodeRecipe, PublishedEpisode, require_images
 from oodml.split.inspect import (
@@ -15,12 +24,17 @@ from oodml.split.sequence import Split, SplitSequence, read_sequence, write_sequ
 
 __all__ = [
     "SEARCHES",
+    "Agreement",
     "EpisodeRecipe",
+    "Pair",
     "PublishedEpisode",
+    "Reading",
+    "Span",
     "Split",
     "SplitRow",
     "SplitSequence",
     "build_splits",
+    "compare_readings",
     "describe",
     "import_official",
     "measure_shifts",
@@ -29,5 +43,7 @@ __all__ = [
     "require_classes",
     "require_images",
     "shifts_comparable",
+    "short_encoders",
+    "spans",
     "write_sequence",
 ]
