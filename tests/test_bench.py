@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from oodml.bench import BenchRow
+from oodml.bench import BenchRow, bench_retrieval
+from oodml.bench.retrieval import FAR, NEAR, Size
 from oodml.bench.splits import as_embeddings, known_distance
-from oodml.bench.timing import timed
+from oodml.bench.timing import peak_memory, timed
 from oodml.cli import main
 from oodml.shift import MEASURES
 
@@ -59,3 +60,32 @@ def test_ratios_are_against_the_first_way_of_a_task(monkeypatch: pytest.MonkeyPa
     assert "not installed" in absent
     found = json.loads(CliRunner().invoke(main, ["bench", "splits", "--json"]).stdout)
     assert [row["seconds"] for row in found] == [0.002, 2.0, None]
+
+
+def test_all_ways_of_retrieval_give_the_same_metrics() -> None:
+    """faiss and pytorch-metric-learning are second opinions here, where they are installed."""
+    rows = list(bench_retrieval((Size(1200, 6, 1.0, 1, d=24),)))
+    tasks = list(dict.fromkeys(row.task for row in rows))
+    assert tasks[0].startswith(f"{NEAR[0]} to recall@8 and map@r, 1,200 x 24")
+    assert tasks[1].startswith(f"{FAR[0]} to recall@1000")
+    for task in tasks[:2]:
+        first, *others = (row for row in rows if row.task == task)
+        assert (first.way, len(others)) == ("oodml", 5)
+        values = dict(text.rsplit(" ", 1) for text in first.note.split("; ")[-1].split(", "))
+        assert 0.3 < float(values["recall@1"]) < 0.999
+        for row in others:
+            if row.seconds is None:
+                assert "not installed" in row.note
+            else:
+                away = row.note.split("differ by up to ")[1].split(";")[0]
+                assert float(away) < 1e-9, row
+    assert "without recall@2, recall@4, recall@8" in " ".join(row.note for row in rows)
+
+
+def test_peak_memory_sees_what_was_taken_for_a_while() -> None:
+    with peak_memory(every=0.001) as peak:
+        block = np.ones(50 * 2**17)  # 50 MiB
+        for _ in range(20):
+            block.sum()
+        del block
+    assert peak.mib is None or 45 < peak.mib < 200

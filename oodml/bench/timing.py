@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import statistics
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 
@@ -33,3 +37,39 @@ def timed(call: Callable[[], Any], *, repeats: int = 5, warm: bool = True) -> tu
         result = call()
         seconds.append(time.perf_counter() - start)
     return statistics.median(seconds), result
+
+
+@dataclass(slots=True)
+class Peak:
+    """Memory in MiB; None where the system does not tell (it is read from /proc)."""
+
+    mib: float | None = None
+
+
+@contextmanager
+def peak_memory(every: float = 0.005) -> Iterator[Peak]:
+    """The most memory that the process had inside the block, beyond what it had before."""
+    peak, over = Peak(), threading.Event()
+    before = _resident()
+
+    def watch() -> None:
+        while not over.wait(every):
+            if before is not None:
+                peak.mib = max(peak.mib or 0.0, (_resident() or 0.0) - before)
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield peak
+    finally:
+        over.set()
+        watcher.join()
+
+
+def _resident() -> float | None:
+    """The memory of this process in MiB."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except OSError:
+        return None
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20

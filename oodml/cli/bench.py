@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -15,17 +17,25 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("what", type=click.Choice(["splits"]))
+@click.argument("what", type=click.Choice(["splits", "retrieval"]))
 @json_option
 def bench(what: str, as_json: bool) -> None:
     """Measure a part of oodml beside the ways that others do it, in one run on this machine.
 
     \b
-    Example:  oodml bench splits
+    Example:  oodml bench retrieval
     """
-    from oodml.bench import bench_splits
+    from oodml.bench import bench_retrieval, bench_splits
 
-    rows = list({"splits": bench_splits}[what]())
+    benches: dict[str, Callable[[], Iterable[BenchRow]]] = {
+        "splits": bench_splits,
+        "retrieval": bench_retrieval,
+    }
+    rows = []
+    for row in benches[what]():
+        rows.append(row)
+        if sys.stderr.isatty():  # it takes minutes
+            click.echo(f"{row.task}: {row.way}", err=True)
     if as_json:
         echo_json([asdict(row) for row in rows])
         return
