@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oodml.errors import UnknownNameError
-from oodml.metrics.kmeans import WAYS
-from oodml.metrics.kmeans import kmeans as kmeans
+from oodml.metrics.lloyd import WAYS
+from oodml.metrics.lloyd import kmeans as kmeans
 from oodml.metrics.rows import unit_rows
 from oodml.metrics.structure import Groups, SetMetric, Vectors, spelling
 

@@ -33,10 +33,9 @@ def kmeans(
 
     `k-means++` draws its starts by squared distance, each the best of 2 + ln k candidates (Arthur
     and Vassilvitskii, SODA 2007), and goes on until no label changes, 100 iterations at most; a
-    cluster that loses all its rows starts anew from the row farthest from its centre. `faiss` does
-    as that library: k random rows, 20 iterations, centres found from at most 256 k rows, a cluster
-    without rows takes half of a large one; its numbers are drawn elsewhere, so that it agrees with
-    faiss in distribution only.
+    cluster without rows starts anew from a row drawn in the same way. `faiss` does as that library:
+    k random rows, 20 iterations, centres found from at most 256 k rows, and a cluster without rows
+    takes half of a large one. Its random numbers are others, so that single results are too.
 
     Where there are at most k distinct rows, each of them is a cluster, and fewer than k are used.
     The result depends on the seed, the rows and torch's number of threads, and not on the order of
@@ -72,7 +71,8 @@ def _plus_plus(points: torch.Tensor, k: int, rng: np.random.Generator) -> NDArra
     # About their mean, distances lose the fewest digits, and a collapsed set keeps its structure.
     points -= points.double().mean(dim=0).float()
     starts = _draw_starts(points, k, rng)
-    return _settle(points, points[_tensor(starts)], MOST_ITERATIONS, _fill_with_farthest)[0]
+    fill = partial(_fill_with_far, rng=rng)
+    return _settle(points, points[_tensor(starts)], MOST_ITERATIONS, fill)[0]
 
 
 def _like_faiss(points: torch.Tensor, k: int, rng: np.random.Generator) -> NDArray[np.int64]:
@@ -232,19 +232,21 @@ def _nearest(
 # Clusters without rows ---------------------------------------------------------------------------
 
 
-def _fill_with_farthest(
+def _fill_with_far(
     points: torch.Tensor,
     centres: torch.Tensor,
     sizes: NDArray[np.int64],
     scores: NDArray[np.float32],
+    *,
+    rng: np.random.Generator,
 ) -> None:
-    """Put the centres of empty clusters on the rows farthest from theirs."""
-    empty = np.flatnonzero(sizes == 0)
-    squares = points.square().sum(dim=1).numpy()
-    distances = squares - 2 * scores
-    farthest = np.argsort(-distances, kind="stable")[: len(empty)]
-    farthest = farthest[distances[farthest] > NOISE * squares[farthest]]
-    centres[_tensor(empty[: len(farthest)])] = points[_tensor(farthest)]
+    """Put the centres of empty clusters on rows drawn by the squared distance to their own."""
+    squares = points.square().sum(dim=1).double().numpy()
+    distances = np.maximum(squares * (1 - NOISE) - 2 * scores, 0)
+    empty = np.flatnonzero(sizes == 0)[: np.count_nonzero(distances)]
+    if len(empty):
+        drawn = rng.choice(len(points), len(empty), replace=False, p=distances / distances.sum())
+        centres[_tensor(empty)] = points[_tensor(drawn)]
 
 
 def _fill_by_halving(
