@@ -12,6 +12,7 @@ from oodml.metrics.ranks import rank_stream as rank_stream
 from oodml.metrics.registry import DEFAULT_METRICS as DEFAULT_METRICS
 from oodml.metrics.registry import METRIC_VERSION as METRIC_VERSION
 from oodml.metrics.registry import METRICS as METRICS
+from oodml.metrics.registry import by_kind as by_kind
 from oodml.metrics.registry import find_metric as find_metric
 from oodml.metrics.retrieval import RankMetric as RankMetric
 from oodml.metrics.sets import class_groups as class_groups
@@ -28,6 +29,7 @@ __all__ = [
     "Ranks",
     "Scores",
     "SetMetric",
+    "by_kind",
     "class_groups",
     "evaluate",
     "find_metric",

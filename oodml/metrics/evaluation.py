@@ -13,10 +13,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from oodml.metrics.pool import check_images
 from oodml.metrics.ranks import rank_stream
-from oodml.metrics.registry import find_metric
+from oodml.metrics.registry import by_kind
 from oodml.metrics.retrieval import RankMetric
 from oodml.metrics.sets import score_set
-from oodml.metrics.structure import SetMetric
 
 Values = NDArray[np.float64]
 
@@ -75,9 +74,7 @@ def score_vectors(
 ) -> Scores:
     """`evaluate` with all that is behind the numbers."""
     names = [metrics] if isinstance(metrics, str) else list(metrics)
-    found: dict[str, RankMetric | SetMetric] = {name: find_metric(name) for name in names}
-    ranked = {name: m for name, m in found.items() if isinstance(m, RankMetric)}
-    sets = {name: m for name, m in found.items() if isinstance(m, SetMetric)}
+    ranked, sets = by_kind(names)
     others = score_set(vectors, labels, sets)
     if ranked:
         return replace(_score_queries(vectors, labels, ranked, options), others=others)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from oodml.errors import DataError
+from oodml.metrics.rows import refuse_rows
 
 SIMILARITIES = ("cosine", "dot", "euclidean")
 _BLOCK = 8192  # rows that are checked at a time
@@ -151,7 +152,7 @@ def check_images(vectors: ArrayLike, labels: ArrayLike) -> tuple[NDArray[Any], N
     """
     given, tags = _read(vectors, labels)
     finite, _ = _measured(given, np.arange(len(given)), None)
-    _refuse(np.flatnonzero(~finite), len(given), "hold NaN or Inf in float32")
+    refuse_rows(np.flatnonzero(~finite), len(given), "hold NaN or Inf in float32")
     return given, tags
 
 
@@ -200,10 +201,10 @@ def _read_mask(mask: ArrayLike | None, count: int) -> NDArray[np.bool_]:
 def _make_rows(vectors: NDArray[Any], order: NDArray[np.int64], similarity: str) -> Rows:
     """The vectors with what is needed to prepare any block of them, in two passes at most."""
     finite, lengths = _measured(vectors, order, None)
-    _refuse(order[~finite], len(order), "hold NaN or Inf in float32")
+    refuse_rows(order[~finite], len(order), "hold NaN or Inf in float32")
     centre = None
     if similarity == "cosine":
-        _refuse(order[lengths == 0], len(order), "are zero, which has no cosine")
+        refuse_rows(order[lengths == 0], len(order), "are zero, which has no cosine")
         sizes = np.ones(len(order), np.float32)
         return Rows(vectors, order, similarity, None, lengths, sizes, None)
     if similarity == "euclidean":
@@ -237,11 +238,3 @@ def _measured(
         finite[at] = np.isfinite(rows).all(axis=1)
         lengths[at] = np.sqrt(np.einsum("ij,ij->i", rows, rows, dtype=np.float64))
     return finite, lengths
-
-
-def _refuse(rows: NDArray[np.int64], total: int, what: str) -> None:
-    if len(rows):
-        some = ", ".join(map(str, np.sort(rows)[:5])) + (", ..." if len(rows) > 5 else "")
-        raise DataError(
-            f"{len(rows)} of {total} vectors {what} (rows {some}); remove or mend them."
-        )

@@ -16,7 +16,7 @@ GROUPS = 20
 
 
 def score_set(
-    vectors: ArrayLike, labels: ArrayLike, metrics: Mapping[str, SetMetric]
+    vectors: ArrayLike, labels: ArrayLike, metrics: Mapping[str, SetMetric[Any]]
 ) -> dict[str, Values]:
     """The values (s,) of each metric under its s seeds; metrics share what they observe."""
     if not metrics:
@@ -30,7 +30,7 @@ def score_set(
 def leave_groups_out(
     vectors: ArrayLike,
     labels: ArrayLike,
-    metrics: Mapping[str, SetMetric],
+    metrics: Mapping[str, SetMetric[Any]],
     group_of: Mapping[Any, int],
 ) -> dict[str, Values]:
     """The jackknife replicates (g,) of each metric: its value without each group of classes.

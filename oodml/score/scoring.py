@@ -14,10 +14,8 @@ from oodml.methods import FeatureEncoder
 from oodml.metrics import (
     DEFAULT_METRICS,
     METRIC_VERSION,
-    RankMetric,
-    SetMetric,
+    by_kind,
     class_groups,
-    find_metric,
     leave_groups_out,
     score_vectors,
     sum_by_class,
@@ -108,8 +106,7 @@ def _replicates(
     The groups are those of the whole sequence, so that one group left out everywhere also says how
     sure the area under a curve is.
     """
-    found: dict[str, RankMetric | SetMetric] = {name: find_metric(name) for name in metrics}
-    sets = {name: metric for name, metric in found.items() if isinstance(metric, SetMetric)}
+    sets = by_kind(metrics)[1]
     names = np.array(test.classes)[test.labels]
     return leave_groups_out(vectors, names, sets, class_groups(sequence.classes))
 
