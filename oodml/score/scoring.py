@@ -21,9 +21,10 @@ _BLOCK = 8192
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """Who is scored: what a card says of the model.
+    """Who is scored, and on what of a split: what a card says of the model.
 
-    `features` is the digest of the embeddings, where the caller has it already.
+    `features` is the digest of the embeddings, where the caller has it already. `control` is the
+    number of a control to be scored instead of the split itself.
     """
 
     method: str = "frozen"
@@ -33,6 +34,7 @@ class Subject:
     budget: Mapping[str, int] = field(default_factory=dict)
     features: str | None = None
     spec: str | None = None
+    control: int | None = None
 
 
 def score_split(
@@ -46,9 +48,10 @@ def score_split(
 ) -> ScoreCard:
     """The card of the test classes of split `rank`: queries and gallery are all of their images.
 
+    A control is compared with the random partitions of its split.
     With `trained`, the vectors are passed through it first.
     """
-    split = sequence.at(rank)
+    split = sequence.part(rank, subject.control)
     test = embeddings.of(split.test)
     vectors = test.vectors if trained is None else transform(trained, test.vectors)
     _require_directions(test.ids, vectors)
@@ -81,7 +84,15 @@ def score_split(
         excluded=ranks.excluded,
         tied=ranks.tied,
         spec=subject.spec,
+        control=subject.control,
+        excess=_excess(sequence, rank, split.shift),
     )
+
+
+def _excess(sequence: SplitSequence, rank: int, shift: float | None) -> float | None:
+    """How far a split, or a control of it, is above random partitions of its classes."""
+    calibration = sequence.at(rank).calibration
+    return None if calibration is None or shift is None else calibration.excess(shift)
 
 
 def _require_directions(ids: tuple[str, ...], vectors: Array) -> None:

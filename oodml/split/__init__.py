@@ -1,26 +1,37 @@
 """Splitting classes into train and test sides of graded distance."""
 
 from oodml.split.build import SEARCHES, build_splits
+from oodml.split.calibration import Calibration
+from oodml.split.chance import calibrate
 from oodml.split.episodes import EpisodeRecipe, PublishedEpisode, require_images
 from oodml.split.inspect import (
     SplitRow,
     describe,
     measure_shifts,
     problems,
-    require_classes,
     shifts_comparable,
 )
 from oodml.split.official import import_official
-from oodml.split.sequence import Split, SplitSequence, read_sequence, write_sequence
+from oodml.split.sequence import (
+    Control,
+    Split,
+    SplitSequence,
+    read_sequence,
+    require_classes,
+    write_sequence,
+)
 
 __all__ = [
     "SEARCHES",
+    "Calibration",
+    "Control",
     "EpisodeRecipe",
     "PublishedEpisode",
     "Split",
     "SplitRow",
     "SplitSequence",
     "build_splits",
+    "calibrate",
     "describe",
     "import_official",
     "measure_shifts",

@@ -30,27 +30,31 @@ SHOWN = 10
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """What to run: methods by name, seeds, and what all of them share."""
+    """What to run: methods by name, seeds, and what all of them share.
+
+    With `controls`, also on the controls of every split, like on the split itself.
+    """
 
     methods: tuple[str, ...]
     seeds: tuple[int, ...] = (0, 1, 2)
     protocol: str = "head"
     selection: str = "last"
     budget: Budget = field(default_factory=Budget)
+    controls: bool = False
 
     def specs(self, embeddings: EmbeddingSet, sequence: SplitSequence) -> list[RunSpec]:
-        """A spec a split, method and seed; a method without randomness runs once, with no seed."""
+        """A spec a split, control, method and seed; without randomness once, with no seed."""
         features, splits = embeddings.digest(), sequence.digest
         encoder = embeddings.encoder.identity() if embeddings.encoder else None
         specs = []
         for name in dict.fromkeys(self.methods):
             method = find_method(name)
-            for split in sequence.splits:
+            for rank, control in self._parts(sequence):
                 for seed in self.seeds if method.seeded else (None,):
                     spec = RunSpec(
                         content_fingerprint=embeddings.content_fingerprint,
                         sequence=splits,
-                        rank=split.rank,
+                        rank=rank,
                         features=features,
                         encoder=encoder,
                         method=method.name,
@@ -61,9 +65,16 @@ class Sweep:
                         seed=seed,
                         parameters=parameters(method),
                         budget=asdict(self.budget) if method.seeded else {},
+                        control=control,
                     )
                     specs.append(spec)
         return specs
+
+    def _parts(self, sequence: SplitSequence) -> list[tuple[int, int | None]]:
+        """The splits, (rank, None), and after each its controls, (rank, index)."""
+        if not self.controls:
+            return [(split.rank, None) for split in sequence.splits]
+        return list(sequence.with_controls())
 
 
 def run_methods(
