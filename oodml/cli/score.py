@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 @click.command()
 @vectors_options
 @click.option("--splits", "file", type=path_type(), help="Score the test classes of every split.")
+@click.option("--controls", is_flag=True, help="With --splits: also the controls of every split.")
 @click.option("--metric", "metrics", multiple=True, help="Repeat for several.")
 @json_option
 def score(
@@ -24,6 +26,7 @@ def score(
     dataset: str | None,
     encoder: str | None,
     file: Path | None,
+    controls: bool,
     metrics: tuple[str, ...],
     as_json: bool,
 ) -> None:
@@ -38,6 +41,8 @@ def score(
     chosen = tuple(dict.fromkeys(metrics)) or DEFAULT_METRICS
     for name in chosen:
         find_metric(name)
+    if controls and file is None:
+        raise click.UsageError("--controls goes with --splits.")
     sequence = read_sequence(file) if file else None
     fallback = sequence.encoder.name if sequence and sequence.encoder else None
     vectors = load_vectors(embeddings, dataset, encoder, fallback=fallback)
@@ -46,17 +51,20 @@ def score(
         return
     from oodml.score import Subject, score_split
 
-    subject = Subject(features=vectors.digest())
+    plain = Subject(features=vectors.digest())
+    parts = sequence.with_controls() if controls else [(s.rank, None) for s in sequence.splits]
     cards = [
-        score_split(vectors, sequence, split.rank, subject=subject, metrics=chosen)
-        for split in sequence.splits
+        score_split(
+            vectors, sequence, rank, subject=replace(plain, control=control), metrics=chosen
+        )
+        for rank, control in parts
     ]
     if as_json:
         echo_json({"cards": [card.to_json() for card in cards]})
         return
     rows = [
         [
-            str(c.rank),
+            f"{c.rank}" if c.control is None else f"{c.rank}, control {c.control}",
             "–" if c.shift is None else f"{c.shift:.4g}",
             str(len(c.classes)),
             str(int(c.counts.sum())),

@@ -3,11 +3,13 @@
 from oodml.curve.area import ags
 from oodml.curve.build import build_curve, build_curves
 from oodml.curve.compare import gains, rank_correlation
-from oodml.curve.curves import REFERENCE, Curve, labels
+from oodml.curve.curves import REFERENCE, Axis, Curve, against, labels
 
 __all__ = [
     "REFERENCE",
+    "Axis",
     "Curve",
+    "against",
     "ags",
     "build_curve",
     "build_curves",

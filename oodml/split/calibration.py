@@ -73,12 +73,8 @@ class Calibration:
 
     @property
     def p_text(self) -> str:
-        """p for people: "< 1/201" where none of 200 random partitions is as far.
-
-        >>> Calibration(200, 1.0, 0.1, 0).p_text, Calibration(200, 1.0, 0.1, 61).p_text
-        ('< 1/201', '0.31')
-        """
-        return f"{self.p:.2g}" if self.at_least else f"< 1/{1 + self.partitions}"
+        """p for people: "< 1/201" where none of 200 random partitions is as far."""
+        return p_text(self.at_least, self.partitions)
 
     @property
     def percentile(self) -> float:
@@ -104,6 +100,16 @@ class Calibration:
 def count_as_far(shift: float, random: Array) -> int:
     """How many random partitions are as far apart as `shift`, up to rounding, or farther."""
     return int(np.count_nonzero(random >= shift * (1 - AS_FAR)))
+
+
+def p_text(at_least: int, partitions: int) -> str:
+    """The p of so many partitions as far, for people.
+
+    >>> p_text(0, 200), p_text(61, 200)
+    ('< 1/201', '0.31')
+    """
+    total = 1 + partitions
+    return f"{(1 + at_least) / total:.2g}" if at_least else f"< 1/{total}"
 
 
 def nine_digits(value: float) -> float:

@@ -8,7 +8,7 @@ from concurrent.futures import BrokenExecutor, Executor, Future, as_completed
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 from oodml.data import Dataset
 from oodml.embed import EmbeddingSet, embed_data, write_embeddings
@@ -77,6 +77,15 @@ class Sweep:
         return list(sequence.with_controls())
 
 
+class SweepOptions(TypedDict, total=False):
+    """What else `run_methods` takes: the other fields of `Sweep`."""
+
+    protocol: str
+    selection: str
+    budget: Budget
+    controls: bool
+
+
 def run_methods(
     data: Dataset | EmbeddingSet,
     sequence: SplitSequence,
@@ -85,15 +94,17 @@ def run_methods(
     encoder: str | None = None,
     seeds: Iterable[int] = range(3),
     store: Path | str | None = None,
+    **options: Unpack[SweepOptions],
 ) -> list[ScoreCard]:
     """The cards of every method on every split with every seed.
 
     `data` is a data set, embedded with `encoder`, or embeddings. With `store`, finished runs are
-    kept there and not repeated. Raises `RunError` where a run failed.
+    kept there and not repeated. With `controls=True`, also the controls of every split; `protocol`,
+    `selection` and `budget` are those of `Sweep`. Raises `RunError` where a run failed.
     """
     if isinstance(data, Dataset):
         data = embed_data(data, encoder or _encoder_of(sequence))
-    sweep = Sweep(tuple(methods), tuple(seeds))
+    sweep = Sweep(tuple(methods), tuple(seeds), **options)
     if store is not None:
         return run_sweep(data, sequence, sweep, RunStore(Path(store)))
     with TemporaryDirectory(prefix="oodml-") as folder:
