@@ -154,7 +154,17 @@ def _draw_no_excess(axes: Axes, curves: Sequence[Curve]) -> None:
     """Where random partitions are: at an excess of 0, if that is in view."""
     low, high = axes.get_xlim()
     if curves[0].axis == "excess" and low <= 0 <= high:
-        axes.axvline(0, color=INK, lw=0.8, ls=":", zorder=0.5)
+        axes.axvline(0, color=INK, lw=0.8, ls=":", zorder=1.5)
+        axes.annotate(
+            "random",
+            (0, 0),
+            (-2.5, 4),
+            xycoords=("data", "axes fraction"),
+            textcoords="offset points",
+            ha="right",
+            rotation=90,
+            fontsize=7.5,
+        )
         axes.set_xlim(low, high)
 
 

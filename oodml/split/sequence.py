@@ -62,7 +62,8 @@ class Split:
                 "train, val and test classes must be disjoint."
             )
         for index, control in enumerate(self.controls):
-            if len(control.test) != len(self.test) or not times.keys() >= {*control.test}:
+            sizes = {len(control.test), len(times.keys() & {*control.test})}
+            if sizes != {len(self.test)}:
                 raise SplitError(
                     f"Control {index} of split {self.rank} is no partition of the split's classes "
                     f"with {len(self.test)} test classes."
