@@ -82,7 +82,7 @@ def splits() -> None:
     default=5,
     show_default=True,
     type=click.IntRange(0),
-    help="Random partitions a level, stored to be run like any split.",
+    help="Random partitions a level to run like any split; FILE keeps their test classes.",
 )
 @output_option
 @json_option

@@ -9,7 +9,6 @@ from oodml.split.inspect import (
     describe,
     measure_shifts,
     problems,
-    shifts_comparable,
 )
 from oodml.split.official import import_official
 from oodml.split.sequence import (
@@ -18,6 +17,7 @@ from oodml.split.sequence import (
     SplitSequence,
     read_sequence,
     require_classes,
+    shifts_comparable,
     write_sequence,
 )
 

@@ -24,17 +24,26 @@ from oodml.shift import class_moments, find_measure
 from oodml.shift.frechet import FRECHET, FrechetField
 from oodml.split.calibration import Calibration, nine_digits
 from oodml.split.meter import blas_threads
-from oodml.split.sequence import Control, Names, Split, SplitSequence, require_classes
+from oodml.split.sequence import (
+    Control,
+    Names,
+    Split,
+    SplitSequence,
+    require_classes,
+    shifts_comparable,
+)
 
 Array = np.ndarray[Any, Any]
+Distances = Callable[[Array, Array], Array]
 Blocks = Callable[[Array, Array], Iterator[Array]]
 Progress = Callable[[int, int], None]
 log = logging.getLogger(__name__)
 
 CONTROLS = 5
-# Entries of one block of the Gram matrix that are measured at a time: what fits a cache.
+# Entries of the blocks of a Gram matrix that are measured at a time on a thread: what fits a cache.
 _BLOCK = 1 << 18
-_MOST_THREADS = 8
+# Each of them may hold copies of all class means.
+_MOST_THREADS = 4
 
 
 def default_partitions(classes: int) -> int:
@@ -52,15 +61,20 @@ def calibrate(
 ) -> SplitSequence:
     """The sequence with a calibration of every split, and `controls` random partitions of each.
 
-    The shifts of the splits must have been measured on these embeddings. `partitions` is the number
-    of random partitions (None: 200, or 20 above 5,000 classes; 0: no calibration). Levels of the
-    same classes and sizes share theirs. `progress(done, total)` counts the distances.
+    `partitions` is the number of random partitions (None: 200, or 20 above 5,000 classes; 0: no
+    calibration). Levels of the same classes and sizes share theirs. `progress(done, total)` counts
+    the distances. Raises `SplitError` where the shifts were not measured on these embeddings.
     """
     if min(controls, partitions or 0) < 0:
         raise SplitError(
             f"{partitions} partitions and {controls} controls were asked for; expected 0 or more."
         )
     require_classes(sequence, embeddings)
+    if not shifts_comparable(sequence, embeddings):
+        raise SplitError(
+            f"The shifts of the splits of {sequence.dataset!r} were not measured on these vectors; "
+            "oodml splits show FILE measures them here, and compares those with random partitions."
+        )
     gauge = Gauge(sequence, embeddings, partitions)
     total = len(sequence.splits) * controls + gauge.partitions * len(
         {key(split) for split in sequence.splits}
@@ -192,30 +206,33 @@ def distance_blocks(embeddings: EmbeddingSet, measure: str) -> Blocks:
     They come in order and in blocks `(k,)`: of many splits for `frechet`, else of one.
     """
     found = find_measure(measure)
-    if found.name == FRECHET.name:
-        field = FrechetField.of(class_moments(embeddings).means)
-        if field.exact:
-            return partial(_many, field)
     distance = found.on(embeddings)
 
-    def one_by_one(train: Array, test: Array) -> Iterator[Array]:
+    def one_by_one(train: Array, test: Array) -> Array:
+        return np.array([distance(x, y) for x, y in zip(train, test, strict=True)])
+
+    if found.name == FRECHET.name:
+        field = FrechetField.of(class_moments(embeddings).means)
+        return partial(_on_threads, field.distances if field.exact else one_by_one)
+
+    def single(train: Array, test: Array) -> Iterator[Array]:
         with blas_threads(len(embeddings.classes)):
-            for x, y in zip(train, test, strict=True):
-                yield np.array([distance(x, y)], dtype=np.float64)
+            for at in range(len(train)):
+                yield one_by_one(train[at : at + 1], test[at : at + 1])
 
-    return one_by_one
+    return single
 
 
-def _many(field: FrechetField, train: Array, test: Array) -> Iterator[Array]:
+def _on_threads(distances: Distances, train: Array, test: Array) -> Iterator[Array]:
     """Blocks measured on a thread each.
 
-    A second thread within one of these small decompositions costs more than it gives; and so the
-    last bits are the same on any number of cores.
+    A second thread within a decomposition costs more than it gives where the matrix is small or the
+    machine is busy; and so the last bits are the same on any number of cores.
     """
     step = max(1, _BLOCK // (train.shape[1] * test.shape[1]))
     threads = min(_MOST_THREADS, os.cpu_count() or 1)
     with threadpool_limits(1, "blas"), ThreadPoolExecutor(threads) as pool:
         yield from pool.map(
-            lambda at: field.distances(train[at : at + step], test[at : at + step]),
+            lambda at: distances(train[at : at + step], test[at : at + step]),
             range(0, len(train), step),
         )

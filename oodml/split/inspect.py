@@ -16,7 +16,7 @@ from oodml.shift import find_measure
 from oodml.split.calibration import Calibration
 from oodml.split.chance import calibrations
 from oodml.split.episodes import require_images
-from oodml.split.sequence import Split, SplitSequence, require_classes
+from oodml.split.sequence import Split, SplitSequence, require_classes, shifts_comparable
 
 Array = np.ndarray[Any, Any]
 TOLERANCE = 1e-4
@@ -191,14 +191,3 @@ def problems(sequence: SplitSequence, embeddings: EmbeddingSet) -> Iterator[str]
             shift, split.shift
         ):
             yield f"Split {split.rank}: recorded shift {split.shift:.6g}, measured {shift:.6g}."
-
-
-def shifts_comparable(sequence: SplitSequence, embeddings: EmbeddingSet) -> bool:
-    """Whether the recorded shifts were measured on these vectors: bare ones are their own content.
-
-    They are not where a file, as the published ones, does not say what they were measured on.
-    """
-    if sequence.encoder and embeddings.encoder:
-        return sequence.encoder.identity() == embeddings.encoder.identity()
-    bare = sequence.encoder is None and embeddings.encoder is None
-    return bare and sequence.content_fingerprint == embeddings.content_fingerprint

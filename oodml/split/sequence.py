@@ -284,6 +284,17 @@ def require_classes(sequence: SplitSequence, embeddings: EmbeddingSet) -> None:
         )
 
 
+def shifts_comparable(sequence: SplitSequence, embeddings: EmbeddingSet) -> bool:
+    """Whether the recorded shifts were measured on these vectors: bare ones are their own content.
+
+    They are not where a file, as the published ones, does not say what they were measured on.
+    """
+    if sequence.encoder and embeddings.encoder:
+        return sequence.encoder.identity() == embeddings.encoder.identity()
+    bare = sequence.encoder is None and embeddings.encoder is None
+    return bare and sequence.content_fingerprint == embeddings.content_fingerprint
+
+
 def write_sequence(path: Path, sequence: SplitSequence) -> None:
     """Write a split file (`oodml.splits`, version 1)."""
     write_json(path, "splits", sequence.to_json())
