@@ -43,7 +43,8 @@ def halves(vectors: EmbeddingSet, test: int | None = None) -> SplitSequence:
     rows = [[index[name] for name in side] for side in (train, test_side)]
     shift = MEASURES["frechet"](*(class_moments(vectors).means[side] for side in rows))
     splits = (Split(1, shift, train, (), test_side),)
-    return SplitSequence("means", splits, content_fingerprint="means", measure="frechet")
+    content = vectors.content_fingerprint
+    return SplitSequence("means", splits, content_fingerprint=content, measure="frechet")
 
 
 def slow_random(
@@ -296,10 +297,8 @@ def test_files_keep_calibration_and_controls(tmp_path: Path) -> None:
     assert read_sequence(tmp_path / "s.json") == sequence
     record = json.loads((tmp_path / "s.json").read_text())["splits"][-1]
     found, split = record["calibration"], sequence.splits[-1]
-    assert found.keys() == {
-        *("partitions", "mean", "std", "at_least"),
-        *("excess", "ratio", "z", "p"),
-    }
+    names = {"partitions", "mean", "std", "at_least", "excess", "ratio", "z", "p"}
+    assert found.keys() == names
     assert found["excess"] == pytest.approx(record["shift"] - found["mean"])
     assert found["ratio"] == pytest.approx(record["shift"] / found["mean"])
     assert found["p"] == pytest.approx((1 + found["at_least"]) / 201)
