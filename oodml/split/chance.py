@@ -77,7 +77,7 @@ def calibrate(
         )
     gauge = Gauge(sequence, embeddings, partitions)
     total = len(sequence.splits) * controls + gauge.partitions * len(
-        {key(split) for split in sequence.splits}
+        {key(split) for split in sequence.splits if split.shift is not None}
     )
     gauge.watch(progress, total)
     splits = []
