@@ -84,8 +84,8 @@ def test_all_ways_of_retrieval_give_the_same_metrics() -> None:
 
 def test_peak_memory_sees_what_was_taken_for_a_while() -> None:
     with peak_memory(every=0.001) as peak:
-        block = np.ones(50 * 2**17)  # 50 MiB
-        for _ in range(20):
+        block = np.ones(256 * 2**17)  # 256 MiB, of which the process may have some left over
+        for _ in range(10):
             block.sum()
         del block
-    assert peak.mib is None or 45 < peak.mib < 200
+    assert peak.mib is None or 100 < peak.mib < 500

@@ -10,7 +10,7 @@ import pytest
 
 import oodml
 from oodml.embed import EmbeddingSet
-from oodml.split import measure_shifts, problems
+from oodml.split import describe, measure_shifts, problems
 from oodml.store import shipped
 
 FILES = sorted(shipped("splits").glob("*.json"))
@@ -51,3 +51,33 @@ def test_a_file_is_what_its_search_promises(path: Path) -> None:
     if sequence.search != "ooDML":
         assert len(sizes) == 1
     assert (len(tests) == 1) == (sequence.search == "fixed-test")
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_a_file_is_calibrated_and_has_controls(path: Path) -> None:
+    sequence = oodml.read_sequence(path)
+    for split in sequence.splits:
+        assert split.calibration is not None
+        assert split.calibration.partitions == 200
+        assert len(split.controls) == 5
+        for index, control in enumerate(split.controls):
+            assert sequence.control(split.rank, index).classes == split.classes
+            assert control.shift is not None
+            # Random partitions are where random partitions are.
+            assert abs(split.calibration.z(control.shift) or 0) < 6
+
+
+@pytest.mark.parametrize("name", ["digits-ooDML", "digits-fixed-test-1", "glyphs-optimal"])
+def test_a_calibration_holds_on_its_data(name: str) -> None:
+    """Drawn and measured again; of glyphs, whose levels share one set of partitions."""
+    sequence = oodml.read_sequence(shipped("splits") / f"{name}.json")
+    vectors = vectors_of(sequence.dataset)
+    if sequence.content_fingerprint != vectors.content_fingerprint:
+        pytest.skip(f"{sequence.dataset} is drawn differently by the Pillow or FreeType installed")
+    rows = describe(sequence, vectors, partitions=None)
+    for row, split in zip(rows, sequence.splits, strict=True):
+        found = split.calibration
+        assert found is not None
+        assert row.random_mean == pytest.approx(found.mean, rel=1e-4)
+        assert row.random_std == pytest.approx(found.std, rel=1e-3)
+        assert row.at_least == pytest.approx(found.at_least, abs=1)

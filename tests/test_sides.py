@@ -1,4 +1,4 @@
-"""Looking at a sequence: random partitions, groups, and the figure of the sides."""
+"""Looking at a sequence: groups, and the figure of the sides."""
 
 from __future__ import annotations
 
@@ -13,22 +13,6 @@ from oodml.plot import figure_bytes, plot_sides
 from oodml.plot.sides import principal_components
 from oodml.shift import class_moments
 from oodml.split import Split, SplitSequence, describe
-from oodml.split.inspect import random_shifts
-
-
-def test_excess_is_over_random_partitions_of_the_same_classes() -> None:
-    vectors = toy_embeddings(40)
-    sequence = oodml.build_splits(vectors, levels=5)
-    rows = describe(sequence, vectors, partitions=30)
-    chance = random_shifts(sequence, vectors, 30)
-    assert chance.shape == (len(rows), 30)
-    assert np.array_equal(chance, random_shifts(sequence, vectors, 30))
-    for row, line in zip(rows, chance, strict=True):
-        assert row.excess == pytest.approx(row.measured - line.mean())
-        assert row.percentile == pytest.approx(100 * np.mean(line <= row.measured))
-    assert rows[-1].percentile == 100
-    assert rows[0].percentile < 50
-    assert describe(sequence, vectors)[0].excess is None
 
 
 def test_groups_are_where_most_of_their_classes_are() -> None:

@@ -21,9 +21,10 @@ from oodml.split import (
     read_sequence,
     write_sequence,
 )
-from oodml.split.build import start_sides, validation_classes
+from oodml.split.build import start_sides
 from oodml.split.grading import choose_levels
 from oodml.split.problem import Candidate, Sides
+from oodml.split.sequence import validation_classes
 
 
 def test_a_sequence_keeps_its_promises() -> None:

@@ -160,7 +160,9 @@ def _searches(x: Array, y: Array) -> Iterator[BenchRow]:
     note = "110 times one measured distance"
     yield BenchRow(PROCEDURE, "published code, distances alone", 110 * one, note=note)
     seconds, sequence = timed(
-        lambda: build_splits(embeddings, search="optimal", levels=9), repeats=1, warm=False
+        lambda: build_splits(embeddings, search="optimal", partitions=0, controls=0),
+        repeats=1,
+        warm=False,
     )
     low, high = sequence.splits[0].shift, sequence.splits[-1].shift
     note = f"{len(sequence.splits)} levels, shift {low:.4g} to {high:.4g}"

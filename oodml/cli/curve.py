@@ -12,6 +12,7 @@ from oodml.cli.inputs import json_option
 from oodml.errors import RunError
 
 if TYPE_CHECKING:
+    from oodml.curve import Axis
     from oodml.score import ScoreCard
 
 file_type = click.Path(path_type=Path, dir_okay=False)
@@ -20,6 +21,13 @@ file_type = click.Path(path_type=Path, dir_okay=False)
 @click.command()
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path, file_okay=False))
 @click.option("--metric", default="recall@1", show_default=True)
+@click.option(
+    "--x",
+    default="shift",
+    show_default=True,
+    type=click.Choice(["shift", "excess"]),
+    help="excess: what the shift is above random partitions of the same classes. AGS is of shift.",
+)
 @click.option("--content", default="", help="First digits of a content fingerprint, likewise.")
 @click.option("--sequence", default="", help="First digits of a digest, where a store has several.")
 @click.option(
@@ -35,6 +43,7 @@ file_type = click.Path(path_type=Path, dir_okay=False)
 def curve(
     runs: tuple[Path, ...],
     metric: str,
+    x: Axis,
     sequence: str,
     content: str,
     outputs: tuple[Path, ...],
@@ -54,7 +63,7 @@ def curve(
 
     targets = outputs or (() if as_json else (Path("curve.svg"), Path("curve.png")))
     kinds = [figure_kind(target) for target in targets]
-    curves = build_curves(_of_one_sequence(read_cards(runs), sequence, content), metric)
+    curves = build_curves(_of_one_sequence(read_cards(runs), sequence, content), metric, x=x)
     figure = plot_curves(curves, title=curves[0].dataset)
     for target, kind in zip(targets, kinds, strict=True):
         write_bytes(target, figure_bytes(figure, kind))

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 @click.option(
     "--executor", default="local", show_default=True, type=click.Choice(["serial", "local"])
 )
+@click.option("--controls", is_flag=True, help="Also the controls of every split, like any split.")
 @click.option("--dry-run", is_flag=True, help="Only say how many runs there are to do.")
 @click.option(
     "-o",
@@ -58,6 +59,7 @@ def run(
     selection: str,
     steps: int,
     executor: str,
+    controls: bool,
     dry_run: bool,
     output: Path,
     as_json: bool,
@@ -78,7 +80,8 @@ def run(
     fallback = sequence.encoder.name if sequence.encoder else None
     vectors = load_vectors(embeddings, dataset, encoder, fallback=fallback)
     _warn_of_other_data(sequence, vectors)
-    sweep = Sweep(methods, tuple(range(seeds)), protocol, selection, Budget(steps=steps))
+    budget = Budget(steps=steps)
+    sweep = Sweep(methods, tuple(range(seeds)), protocol, selection, budget, controls)
     store = RunStore(output)
     specs = sweep.specs(vectors, sequence)
     done = sum(store.done(spec) for spec in specs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ SIMILARITIES = ("cosine", "dot", "euclidean")  # of oodml.metrics, which takes l
 @click.command()
 @vectors_options
 @click.option("--splits", "file", type=path_type(), help="Score the test classes of every split.")
+@click.option("--controls", is_flag=True, help="With --splits: also the controls of every split.")
 @click.option("--metric", "metrics", multiple=True, help="Repeat for several; see oodml list.")
 @click.option(
     "--similarity",
@@ -35,6 +37,7 @@ def score(
     dataset: str | None,
     encoder: str | None,
     file: Path | None,
+    controls: bool,
     metrics: tuple[str, ...],
     similarity: str,
     device: str,
@@ -51,13 +54,17 @@ def score(
     chosen = tuple(dict.fromkeys(metrics)) or DEFAULT_METRICS
     for name in chosen:
         find_metric(name)
+    if controls and file is None:
+        raise click.UsageError("--controls goes with --splits.")
     sequence = read_sequence(file) if file else None
     fallback = sequence.encoder.name if sequence and sequence.encoder else None
     vectors = load_vectors(embeddings, dataset, encoder, fallback=fallback)
     if sequence is None:
         _score_all(vectors, chosen, similarity, device, as_json=as_json)
     else:
-        _score_splits(vectors, sequence, chosen, similarity, as_json=as_json)
+        _score_splits(
+            vectors, sequence, chosen, similarity, device, controls=controls, as_json=as_json
+        )
 
 
 def _score_splits(
@@ -65,25 +72,31 @@ def _score_splits(
     sequence: SplitSequence,
     metrics: tuple[str, ...],
     similarity: str,
+    device: str,
     *,
+    controls: bool,
     as_json: bool,
 ) -> None:
     from oodml.score import Subject, score_split
 
-    subject = Subject(features=vectors.digest(), similarity=similarity)
+    plain = Subject(features=vectors.digest(), similarity=similarity)
+    plans = sequence.with_controls() if controls else ((s.rank, None) for s in sequence.splits)
+    parts = list(plans)
     cards = []
     with progress_bar("Scoring") as progress:
-        for done, split in enumerate(sequence.splits, start=1):
-            cards.append(
-                score_split(vectors, sequence, split.rank, subject=subject, metrics=metrics)
+        for done, (rank, control) in enumerate(parts, start=1):
+            subject = replace(plain, control=control)
+            card = score_split(
+                vectors, sequence, rank, subject=subject, metrics=metrics, device=device
             )
-            progress(done, len(sequence.splits))
+            cards.append(card)
+            progress(done, len(parts))
     if as_json:
         echo_json({"cards": [card.to_json() for card in cards]})
         return
     rows = [
         [
-            str(c.rank),
+            f"{c.rank}" if c.control is None else f"{c.rank}, control {c.control}",
             "–" if c.shift is None else f"{c.shift:.4g}",
             str(len(c.classes)),
             str(int(c.counts.sum())),

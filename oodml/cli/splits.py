@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from oodml.cli.compare import compare
-from oodml.cli.console import csv_text, echo_json, echo_table, figure_kind, number
+from oodml.cli.console import (
+    csv_text,
+    echo_json,
+    echo_table,
+    figure_kind,
+    number,
+    progress_bar,
+)
 from oodml.cli.inputs import json_option, load_vectors, path_type, vectors_options
 from oodml.errors import SplitError
 
@@ -66,12 +73,25 @@ def splits() -> None:
 @click.option(
     "--episodes", default=10, show_default=True, type=click.IntRange(1), help="Episodes a k."
 )
+@click.option(
+    "--partitions",
+    type=click.IntRange(0),
+    help="Random partitions that calibrate a split; default 200, 20 above 5,000 classes; 0: none.",
+)
+@click.option(
+    "--controls",
+    default=5,
+    show_default=True,
+    type=click.IntRange(0),
+    help="Random partitions a level to run like any split; FILE keeps their test classes.",
+)
 @output_option
 @json_option
 def build(output: Path, as_json: bool, test_sets: int | None, **given: Any) -> None:
     """Build a sequence of splits of growing shift.
 
-    The search fixed-test writes several files, one a test set: NAME-0.json, NAME-1.json, ...
+    Every split is calibrated: how far apart are random partitions of its classes? The search
+    fixed-test writes several files, one a test set: NAME-0.json, NAME-1.json, ...
 
     \b
     Example:  oodml splits build --dataset glyphs --encoder oodml:hog -o glyphs.json
@@ -80,14 +100,19 @@ def build(output: Path, as_json: bool, test_sets: int | None, **given: Any) -> N
 
     vectors = load_vectors(*(given.pop(name) for name in ("embeddings", "dataset", "encoder")))
     shots, count, seed = (given.pop(name) for name in ("shots", "episodes", "seed"))
-    basics = {name: given.pop(name) for name in ("search", "measure", "levels")}
+    basics = {
+        name: given.pop(name) for name in ("search", "measure", "levels", "partitions", "controls")
+    }
     options = {name: value for name, value in given.items() if value not in (None, ())}
     several = basics["search"] == "fixed-test" and not options.get("test")
     if test_sets and not several:
         raise click.UsageError("--test-sets goes with --search fixed-test, without --test-class.")
     records = []
     for index in range((test_sets or TEST_SETS) if several else 1):
-        sequence = build_splits(vectors, seed=seed + index, options=options, **basics)
+        with progress_bar("Building splits") as update:
+            sequence = build_splits(
+                vectors, seed=seed + index, options=options, progress=update, **basics
+            )
         if shots:
             recipe = EpisodeRecipe(seed, tuple(sorted({*shots})), count)
             sequence = replace(sequence, episodes=recipe)
@@ -106,15 +131,18 @@ def build(output: Path, as_json: bool, test_sets: int | None, **given: Any) -> N
 @vectors_options
 @click.option(
     "--partitions",
-    default=20,
-    show_default=True,
     type=click.IntRange(0),
-    help="With vectors: random partitions a split, which give excess and percentile.",
+    help="With vectors: random partitions a split; default: as many as FILE records, else 20.",
 )
 @click.option("-o", "--output", type=path_type(), help="With vectors: draw the sides (.svg, .png).")
 @json_option
-def show(file: Path, partitions: int, output: Path | None, as_json: bool, **given: Any) -> None:
+def show(
+    file: Path, partitions: int | None, output: Path | None, as_json: bool, **given: Any
+) -> None:
     """Show the splits of FILE; with vectors, the shift measured on these beside the recorded one.
+
+    Excess, ratio and p compare the shift, with vectors the measured one, with random partitions of
+    the same classes.
 
     \b
     Example:  oodml splits show glyphs.json --dataset glyphs --encoder oodml:hog -o sides.png
@@ -124,8 +152,10 @@ def show(file: Path, partitions: int, output: Path | None, as_json: bool, **give
     kind = figure_kind(output) if output else None
     sequence = read_sequence(file)
     vectors = load_vectors(**given) if given["embeddings"] or given["dataset"] else None
-    if output and vectors is None:
-        raise click.UsageError("A figure of the sides needs vectors: --embeddings or --dataset.")
+    if vectors is None and (output or partitions is not None):
+        raise click.UsageError(
+            "A figure of the sides and --partitions need vectors: --embeddings or --dataset."
+        )
     record = _record(sequence, vectors, partitions=partitions)
     if as_json:
         echo_json(record)
@@ -201,8 +231,9 @@ def import_(file: Path, dataset: str | None, episodes: bool, output: Path, as_js
 @click.option(
     "-o", "--csv", "output", type=path_type(), help="The file to write; default: standard output."
 )
+@click.option("--controls", is_flag=True, help="Also the controls, with their number in a column.")
 @json_option
-def export(file: Path, output: Path | None, as_json: bool) -> None:
+def export(file: Path, output: Path | None, controls: bool, as_json: bool) -> None:
     """Write the class lists of FILE as CSV (rank, side, class).
 
     \b
@@ -211,11 +242,13 @@ def export(file: Path, output: Path | None, as_json: bool) -> None:
     from oodml.split import read_sequence
     from oodml.store import write_text
 
+    sequence = read_sequence(file)
+    parts = sequence.with_controls() if controls else [(s.rank, None) for s in sequence.splits]
     rows = [
-        {"rank": split.rank, "side": side, "class": name}
-        for split in read_sequence(file).splits
+        {"rank": rank, **({"control": control} if controls else {}), "side": side, "class": name}
+        for rank, control in parts
         for side in ("train", "val", "test")
-        for name in getattr(split, side)
+        for name in getattr(sequence.part(rank, control), side)
     ]
     if as_json:
         echo_json(rows)
@@ -239,6 +272,8 @@ _COLUMNS = {
     "measured": "measured",
     "steps off target": "off_target",
     "excess": "excess",
+    "ratio": "ratio",
+    "p": "p",
     "train": "n_train",
     "val": "n_val",
     "test": "n_test",
@@ -246,11 +281,12 @@ _COLUMNS = {
     "test images": "test_images",
     "moved": "moved",
     "groups moved": "groups_moved",
+    "controls": "n_controls",
 }
 
 
 def _record(
-    sequence: SplitSequence, vectors: EmbeddingSet | None, *, partitions: int = 0
+    sequence: SplitSequence, vectors: EmbeddingSet | None, *, partitions: int | None = 0
 ) -> dict[str, Any]:
     """All that is known of a sequence, as the JSON that is printed."""
     from oodml.split import describe
@@ -273,10 +309,7 @@ def _echo_record(record: dict[str, Any]) -> None:
         if any(row[name] is not None for row in rows)
     }
     digits = _digits([row[name] for row in rows for name in ("shift", "measured")])
-    table = [
-        [_cell(row[name], 4 if name == "off_target" else digits) for name in known.values()]
-        for row in rows
-    ]
+    table = [[_cell(row, name, digits) for name in known.values()] for row in rows]
     search, measure = (record[name] or "unknown" for name in ("search", "measure"))
     title = f"{record['dataset']}: {search} search, {measure} shift"
     echo_table(list(known), table, title=f"{title}, digest {record['digest'][:12]}")
@@ -293,7 +326,13 @@ def _echo_record(record: dict[str, Any]) -> None:
         )
 
 
-def _cell(value: float | None, digits: int) -> str:
+def _cell(row: dict[str, Any], name: str, digits: int) -> str:
+    from oodml.split.calibration import p_text
+
+    value = row[name]
+    if name == "p" and value is not None:
+        return p_text(row["at_least"], row["partitions"])
+    digits = {"off_target": 4, "ratio": 2}.get(name, digits)
     return number(value, digits) if value is None or isinstance(value, float) else str(value)
 
 

@@ -3,12 +3,14 @@
 from oodml.curve.area import ags
 from oodml.curve.build import build_curve, build_curves
 from oodml.curve.compare import gains
-from oodml.curve.curves import REFERENCE, Curve, labels
+from oodml.curve.curves import REFERENCE, Axis, Curve, against, labels
 from oodml.shift import rank_correlation
 
 __all__ = [
     "REFERENCE",
+    "Axis",
     "Curve",
+    "against",
     "ags",
     "build_curve",
     "build_curves",

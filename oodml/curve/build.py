@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -10,40 +11,55 @@ import numpy as np
 
 from oodml.curve.area import areas
 from oodml.curve.bootstrap import class_replicates, half_width
-from oodml.curve.curves import Curve, ordered
-from oodml.curve.points import Array, Point, Run, curve_key, ordinal, points_of, together
+from oodml.curve.curves import Axis, Curve, against, ordered
+from oodml.curve.points import (
+    Array,
+    Point,
+    Run,
+    control_means,
+    curve_key,
+    ordinal,
+    points_of,
+    require_one_excess,
+    together,
+)
 from oodml.errors import RunError
 from oodml.score.card import ScoreCard
 
 
-def build_curves(cards: Sequence[ScoreCard], metric: str = "recall@1") -> list[Curve]:
+def build_curves(
+    cards: Sequence[ScoreCard], metric: str = "recall@1", *, x: Axis = "shift"
+) -> list[Curve]:
     """One curve for each (method, encoder, protocol, shots), the frozen encoder first, then by AGS.
 
+    `x` is what they are drawn against: shift, or excess shift; AGS is of the shift in either case.
     A rank that some run of a curve lacks leaves its AGS undefined (None), and its note names it.
+    Cards of controls have no part in all this; their mean goes along in `Curve.control`.
     """
-    cards = together(cards, metric)
+    cards, controls = together(cards, metric)
+    if x == "excess":
+        require_one_excess(cards)
     decomposes = all(metric in card.sums for card in cards)
     replicates = class_replicates(cards, metric) if decomposes else None
     top = max(card.levels for card in cards)
     groups: dict[tuple[Any, ...], list[int]] = {}
     for index, card in enumerate(cards):
         groups.setdefault(curve_key(card), []).append(index)
-    return ordered(
-        [
-            _build(
-                [cards[index] for index in rows],
-                metric,
-                None if replicates is None else replicates[:, rows],
-                top,
-            )
-            for rows in groups.values()
-        ]
-    )
+    curves = []
+    for key, rows in groups.items():
+        own = None if replicates is None else replicates[:, rows]
+        curve = _build([cards[index] for index in rows], metric, own, top)
+        means = control_means([card for card in controls if curve_key(card) == key], metric)
+        values = [means.get(rank, np.nan) for rank in curve.ranks]
+        curves.append(replace(curve, control=np.array(values)))
+    return against(ordered(curves), x)
 
 
-def build_curve(cards: Sequence[ScoreCard], metric: str = "recall@1") -> Curve:
+def build_curve(
+    cards: Sequence[ScoreCard], metric: str = "recall@1", *, x: Axis = "shift"
+) -> Curve:
     """The curve of cards that make exactly one."""
-    curves = build_curves(cards, metric)
+    curves = build_curves(cards, metric, x=x)
     if len(curves) > 1:
         names = "; ".join(f"{c.method}, {c.encoder}, {c.protocol}" for c in curves)
         raise RunError(
@@ -83,6 +99,7 @@ def _build(cards: Sequence[ScoreCard], metric: str, replicates: Array | None, le
         seeds=tuple(sorted({card.seed for card in cards if card.seed is not None})),
         classes=tuple(len(point.classes) for point in points),
         note="; ".join([*_limits(cards, points, metric), *gaps]),
+        excess=np.array([point.excess for point in points]),
     )
 
 

@@ -26,7 +26,7 @@ def gains(
     Means over seeds are subtracted, on the same queries; so what makes the test classes of a split
     hard, or its gallery small, cancels, and what training has changed remains.
     """
-    chosen = together(cards, metric)
+    chosen, _ = together(cards, metric)
     ours = _one_curve(chosen, method, encoder=None)
     theirs = _one_curve(chosen, reference, encoder=ours[0].encoder)
     _check_queries(ours, theirs)

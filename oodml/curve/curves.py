@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 import numpy as np
 
+from oodml.errors import RunError
 from oodml.store import frozen
 
+Axis = Literal["shift", "excess"]
+
 REFERENCE = "frozen"
-_ARRAYS = ("x", "mean", "low", "high", "chance")
+_ARRAYS = ("x", "mean", "low", "high", "chance", "shift", "excess", "control")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Curve:
     """One method on the splits of one sequence, easiest first; K points.
 
-    `x` (K,) is the shift, `mean` (K,) the metric averaged over seeds, `low` and `high` (K,) its
-    95 % interval, `chance` (K,) the expectation under random order, `classes` (K,) the number of
-    test classes scored. `seeds` is empty for a deterministic method. NaN, null in JSON, stands for
-    an undefined number; `ags` is None where a rank is missing. `note` says what the intervals leave
-    out.
+    `x` (K,) is what it is drawn against, by `axis`: the `shift` (K,), or the `excess` (K,) of it
+    above random partitions of the same classes. `mean` (K,) is the metric averaged over seeds,
+    `low` and `high` (K,) its 95 % interval, `chance` (K,) the expectation under random order,
+    `control` (K,) the mean over the controls that were run, `classes` (K,) the number of test
+    classes scored. `seeds` is empty for a deterministic method. NaN, null in JSON, stands for an
+    undefined number; `ags`, always of the shift, is None where a rank is missing. `note` says what
+    the intervals leave out.
     """
 
     method: str
@@ -48,8 +53,16 @@ class Curve:
     seeds: tuple[int, ...]
     classes: tuple[int, ...]
     note: str = ""
+    axis: Axis = "shift"
+    shift: np.ndarray[Any, Any] = field(default_factory=lambda: np.empty(0))
+    excess: np.ndarray[Any, Any] = field(default_factory=lambda: np.empty(0))
+    control: np.ndarray[Any, Any] = field(default_factory=lambda: np.empty(0))
 
     def __post_init__(self) -> None:
+        unknown = np.full(len(self.ranks), np.nan)
+        for name in ("shift", "excess", "control"):
+            if not len(getattr(self, name)):
+                object.__setattr__(self, name, self.x if name == self.axis else unknown)
         for name in _ARRAYS:
             row = frozen(np.asarray(getattr(self, name), dtype=np.float64))
             object.__setattr__(self, name, row)
@@ -68,6 +81,24 @@ class Curve:
         for name in ("ranks", "seeds", "classes"):
             record[name] = list(record[name])
         return record
+
+
+def against(curves: Sequence[Curve], axis: Axis) -> list[Curve]:
+    """The same curves drawn against shift or excess; AGS stays that of the shift.
+
+    Raises `RunError` where the excess of a split is not known.
+    """
+    if axis not in ("shift", "excess"):
+        raise ValueError(f"A curve is drawn against shift or excess, not {axis!r}.")
+    if axis == "excess":
+        for curve in curves:
+            if np.isnan(curve.excess).any():
+                raise RunError(
+                    f"The results on {curve.dataset!r} know of no excess shift (sequence "
+                    f"{curve.sequence[:12]}): its splits were not calibrated. Build them with "
+                    "oodml splits build, and run again into a new store."
+                )
+    return [replace(curve, x=getattr(curve, axis), axis=axis) for curve in curves]
 
 
 def ordered(curves: Sequence[Curve]) -> list[Curve]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -16,25 +16,38 @@ Array = np.ndarray[Any, Any]
 Run = tuple[int | None, int | None]
 
 
-def together(cards: Sequence[ScoreCard], metric: str) -> list[ScoreCard]:
-    """The cards in one order, whatever order they came in.
+def together(cards: Sequence[ScoreCard], metric: str) -> tuple[list[ScoreCard], list[ScoreCard]]:
+    """The cards of splits, and those of controls, each in one order, whatever order they came in.
 
     Raises where they cannot share a figure.
     """
-    if not cards:
-        raise RunError("There are no score cards to draw a curve of; run or score something first.")
+    if all(card.control is not None for card in cards):
+        there = "only cards of controls" if cards else "no score cards to draw a curve of"
+        raise RunError(f"There are {there}; run or score something first.")
     _agree("data set and sequence", {(card.dataset, card.sequence[:12]) for card in cards})
     _agree("images (content fingerprint)", {card.content_fingerprint[:12] for card in cards})
     _agree("metric version", {card.metric_version for card in cards})
-    for rank in {card.rank for card in cards}:
-        _agree(f"shift of rank {rank}", {card.shift for card in cards if card.rank == rank})
+    for part in {(card.rank, card.control) for card in cards}:
+        same = [card for card in cards if (card.rank, card.control) == part]
+        _agree(f"shift of {_part_text(*part)}", {card.shift for card in same})
     _check_metric(cards, metric)
     cards = sorted(cards, key=_card_key)
     keys = [_card_key(card) for card in cards]
     for first, second in pairwise(keys):
         if first == second:
             raise RunError(f"Two score cards are of the same run, {first}; give each of them once.")
-    return cards
+    return [c for c in cards if c.control is None], [c for c in cards if c.control is not None]
+
+
+def require_one_excess(cards: Sequence[ScoreCard]) -> None:
+    """Raise `RunError` where cards of one split were calibrated in different ways."""
+    for rank in {card.rank for card in cards}:
+        found = {card.excess for card in cards if card.rank == rank}
+        _agree(f"excess of rank {rank}", found - {None})
+
+
+def _part_text(rank: int, control: int | None) -> str:
+    return f"rank {rank}" if control is None else f"control {control} of rank {rank}"
 
 
 def _agree(what: str, found: set[Any]) -> None:
@@ -68,10 +81,10 @@ def curve_key(card: ScoreCard) -> tuple[Any, ...]:
 
 
 def _card_key(card: ScoreCard) -> tuple[Any, ...]:
-    return (*curve_key(card), card.rank, *ordinal((card.seed, card.episode)))
+    return (*curve_key(card), card.rank, *ordinal((card.seed, card.episode, card.control)))
 
 
-def ordinal(run: Run) -> tuple[int, ...]:
+def ordinal(run: tuple[int | None, ...]) -> tuple[int, ...]:
     return tuple(-1 if number is None else number for number in run)
 
 
@@ -81,6 +94,7 @@ class Point:
 
     rank: int
     shift: float
+    excess: float
     classes: frozenset[str]
     runs: frozenset[Run]
     units: Mapping[int | None, float]
@@ -109,7 +123,8 @@ def points_of(cards: Sequence[ScoreCard], metric: str, replicates: Array | None)
         points.append(
             Point(
                 rank=rank,
-                shift=np.nan if here[0].shift is None else here[0].shift,
+                shift=_known(card.shift for card in here),
+                excess=_known(card.excess for card in here),
                 classes=frozenset(name for card in here for name in card.classes),
                 runs=frozenset((card.seed, card.episode) for card in here),
                 units={unit: float(values[[u == unit for u in units]].mean()) for unit in units},
@@ -118,3 +133,20 @@ def points_of(cards: Sequence[ScoreCard], metric: str, replicates: Array | None)
             )
         )
     return points
+
+
+def _known(values: Iterable[float | None]) -> float:
+    """The one value that some of the cards say; NaN where none does."""
+    return next((value for value in values if value is not None), np.nan)
+
+
+def control_means(cards: Sequence[ScoreCard], metric: str) -> dict[int, float]:
+    """The metric of the controls of each rank: the mean over controls of that over their runs."""
+    values: dict[int, dict[int | None, list[float]]] = {}
+    for card in cards:
+        own = values.setdefault(card.rank, {}).setdefault(card.control, [])
+        own.append(card.values[metric])
+    return {
+        rank: float(np.mean([np.mean(runs) for runs in controls.values()]))
+        for rank, controls in values.items()
+    }

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from oodml.curve import REFERENCE, Curve, labels
+from oodml.curve import REFERENCE, Axis, Curve, labels
 from oodml.plot.style import COLOURS, GREY, INK, MARKERS, styled
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ _MEASURES = {
     "frechet-samples": "Fréchet distance between images",
     "frechet-pca": "Fréchet distance between class means, leading components",
 }
+AXES: dict[Axis, str] = {"shift": "Shift", "excess": "Excess shift"}
 _WIDTH, _HEIGHT = 4.9, 3.0  # inches, without the legend; text stays legible in a column of 3.3
 _MOST_BANDS = 4  # more of them mix to brown
 _ASIDE = 1.6  # points from one curve's bars to the next one's
@@ -31,6 +32,8 @@ def plot_curves(
 ) -> Figure:
     """Metric against shift with 95 % intervals, as wide as a column; the legend gives AGS.
 
+    Curves that are drawn against excess shift (`oodml.curve.against`) have a line where splits are
+    no farther than random ones.
     A single frozen encoder among others is the reference, grey and dashed. Up to four curves have
     bands; more have bars, side by side so that they can be told apart. Chance is drawn where it
     falls into view; unknown shifts are replaced by the numbers of the splits.
@@ -39,6 +42,7 @@ def plot_curves(
     x_label = x_label or shift_label(curves)
     if any(np.isnan(curve.x).any() for curve in curves):
         curves = [replace(curve, x=np.array(curve.ranks)) for curve in curves]
+    curves = [_along_x(curve) for curve in curves]
     with styled():
         from matplotlib.figure import Figure
 
@@ -46,6 +50,7 @@ def plot_curves(
         axes = figure.add_subplot()
         lines = _draw(axes, curves)
         _draw_chance(axes, curves)
+        _draw_no_excess(axes, curves)
         axes.set_xlabel(x_label)
         axes.set_ylabel(metric_label(curves[0].metric))
         axes.tick_params(length=3, width=0.7)
@@ -61,7 +66,8 @@ def shift_label(curves: Sequence[Curve]) -> str:
     if any(np.isnan(curve.x).any() for curve in curves):
         return "Split (shifts unknown)"
     measure = curves[0].measure
-    return f"Shift ({_MEASURES.get(measure, measure)})" if measure else "Shift"
+    name = AXES[curves[0].axis]
+    return f"{name} ({_MEASURES.get(measure, measure)})" if measure else name
 
 
 def metric_label(metric: str) -> str:
@@ -71,11 +77,19 @@ def metric_label(metric: str) -> str:
 
 
 def _check(curves: Sequence[Curve]) -> None:
-    found = {(curve.metric, curve.dataset, curve.sequence) for curve in curves}
+    found = {(curve.metric, curve.dataset, curve.sequence, curve.axis) for curve in curves}
     if len(found) != 1:
         raise ValueError(
-            f"Expected curves of one metric and one sequence of splits; got {sorted(found)}."
+            "Expected curves of one metric, one sequence of splits and one axis; got "
+            f"{sorted(found)}."
         )
+
+
+def _along_x(curve: Curve) -> Curve:
+    """The curve from left to right: excess need not grow from split to split."""
+    order = np.argsort(curve.x, kind="stable")
+    names = ("x", "mean", "low", "high", "chance")
+    return replace(curve, **{name: getattr(curve, name)[order] for name in names})
 
 
 def _draw(axes: Axes, curves: Sequence[Curve]) -> list[Line2D]:
@@ -134,6 +148,24 @@ def _draw_chance(axes: Axes, curves: Sequence[Curve]) -> None:
         fontsize=7.5,
     )
     axes.set_ylim(low, high)
+
+
+def _draw_no_excess(axes: Axes, curves: Sequence[Curve]) -> None:
+    """Where random partitions are: at an excess of 0, if that is in view."""
+    low, high = axes.get_xlim()
+    if curves[0].axis == "excess" and low <= 0 <= high:
+        axes.axvline(0, color=INK, lw=0.8, ls=":", zorder=1.5)
+        axes.annotate(
+            "random",
+            (0, 0),
+            (-2.5, 4),
+            xycoords=("data", "axes fraction"),
+            textcoords="offset points",
+            ha="right",
+            rotation=90,
+            fontsize=7.5,
+        )
+        axes.set_xlim(low, high)
 
 
 def _legend_text(curve: Curve, name: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from oodml.curve import REFERENCE, Curve, labels
-from oodml.plot import metric_label
+from oodml.plot import AXES, metric_label
 from oodml.report.table import text_table
 
 
@@ -52,6 +52,7 @@ def build_page(
         areas=areas,
         notes=[(n, c.note) for n, c in zip(labels(curves), curves, strict=True) if c.note],
         metric=_meaning(curves[0].metric),
+        axis=curves[0].axis,
         sequence=curves[0].sequence[:12],
         commands=commands,
     )
@@ -82,7 +83,8 @@ def _figure_text(curves: Sequence[Curve]) -> str:
     metric = metric_label(curves[0].metric)
     none = all(np.isnan(curve.low).all() for curve in curves)
     intervals = "" if none else " with 95 % intervals"
-    text = f"{metric} against shift{intervals}, {curves[0].dataset}; each mark is a split. "
+    axis = AXES[curves[0].axis].lower()
+    text = f"{metric} against {axis}{intervals}, {curves[0].dataset}; each mark is a split. "
     chance = np.concatenate([curve.chance for curve in curves])
     if np.isnan(chance).any():
         return text.strip()

@@ -20,7 +20,11 @@ def text_table(
     without them the number of test classes scored.
     """
     sides = {split["rank"]: f"{split['n_train']} / {split['n_test']}" for split in splits}
-    header = ["Split", "Shift", "Train / test classes" if sides else "Test classes"]
+    header = [
+        "Split",
+        "Excess" if curves[0].axis == "excess" else "Shift",
+        "Train / test classes" if sides else "Test classes",
+    ]
     rows = [[*header, *labels(curves)]]
     decimals = _decimals([x for curve in curves for x in curve.x])
     for rank in sorted({rank for curve in curves for rank in curve.ranks}):
@@ -52,7 +56,8 @@ def number_table(curves: Sequence[Curve]) -> Iterator[dict[str, Any]]:
     """One flat record for each curve and split, as for a CSV file; None where undefined."""
     for curve in curves:
         record = curve.to_json()
-        columns = {name: record[name] for name in ("x", "mean", "low", "high", "chance", "classes")}
+        names = ("x", "shift", "excess", "mean", "low", "high", "chance", "control", "classes")
+        columns = {name: record[name] for name in names}
         for at, rank in enumerate(curve.ranks):
             yield {
                 "dataset": curve.dataset,
@@ -62,6 +67,7 @@ def number_table(curves: Sequence[Curve]) -> Iterator[dict[str, Any]]:
                 "protocol": curve.protocol,
                 "shots": curve.shots,
                 "metric": curve.metric,
+                "axis": curve.axis,
                 "rank": rank,
                 **{name: column[at] for name, column in columns.items()},
                 "seeds": len(curve.seeds),

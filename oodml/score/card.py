@@ -23,7 +23,9 @@ class ScoreCard:
     for a group that this split does not test), `others[metric]` their values. `excluded` queries
     had no other image of their class; `tied` ones had a negative as near as their best positive.
     `chance` is the expectation under random order. `shift` is None where the sequence does not say
-    it, else in the unit of `measure`. `features` is the digest of the vectors that were read,
+    it, else in the unit of `measure`; `excess` is the shift above that of random partitions of the
+    same classes, where the sequence is calibrated. `control` is the number of the control that was
+    scored, None for the split itself. `features` is the digest of the vectors that were read,
     `spec` that of the run.
     """
 
@@ -54,6 +56,8 @@ class ScoreCard:
     others: Mapping[str, float] = field(default_factory=dict)
     replicates: Mapping[str, np.ndarray[Any, Any]] = field(default_factory=dict)
     spec: str | None = None
+    control: int | None = None
+    excess: float | None = None
 
     def __post_init__(self) -> None:
         counts = frozen(np.asarray(self.counts, dtype=np.int64))

@@ -29,9 +29,10 @@ _BLOCK = 8192
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """Who is scored, and by which similarity: what a card says of the model.
+    """Who is scored, on what of a split and how: what a card says of the model.
 
-    `features` is the digest of the embeddings, where the caller has it already.
+    `features` is the digest of the embeddings, where the caller has it already. `control` is the
+    number of a control to be scored instead of the split itself.
     """
 
     method: str = "frozen"
@@ -42,6 +43,7 @@ class Subject:
     features: str | None = None
     similarity: str = "cosine"
     spec: str | None = None
+    control: int | None = None
 
 
 def score_split(
@@ -52,17 +54,22 @@ def score_split(
     subject: Subject,
     trained: FeatureEncoder | None = None,
     metrics: Sequence[str] = DEFAULT_METRICS,
+    **computing: Any,
 ) -> ScoreCard:
     """The card of the test classes of split `rank`: queries and gallery are all of their images.
 
-    With `trained`, the vectors are passed through it first.
+    A control is compared with the random partitions of its split. With `trained`, the vectors are
+    passed through it first. `computing` is how the ranks are computed (`oodml.metrics.rank_stream`:
+    device, budget_mb, ...), of which no value depends.
     """
-    split = sequence.at(rank)
+    split = sequence.part(rank, subject.control)
     test = embeddings.of(split.test)
     vectors = test.vectors if trained is None else transform(trained, test.vectors)
     if subject.similarity == "cosine":
         _require_directions(test.ids, vectors)
-    scores = score_vectors(vectors, test.labels, metrics, similarity=subject.similarity)
+    scores = score_vectors(
+        vectors, test.labels, metrics, similarity=subject.similarity, **computing
+    )
     scored, _, counts = sum_by_class(np.zeros(len(scores.labels)), scores.labels)
     replicates = _replicates(test, vectors, metrics, sequence)
     return ScoreCard(
@@ -95,6 +102,8 @@ def score_split(
         others={name: scores.values[name] for name in scores.others},
         replicates=replicates,
         spec=subject.spec,
+        control=subject.control,
+        excess=_excess(sequence, rank, split.shift),
     )
 
 
@@ -109,6 +118,12 @@ def _replicates(
     sets = by_kind(metrics)[1]
     names = np.array(test.classes)[test.labels]
     return leave_groups_out(vectors, names, sets, class_groups(sequence.classes))
+
+
+def _excess(sequence: SplitSequence, rank: int, shift: float | None) -> float | None:
+    """How far a split, or a control of it, is above random partitions of its classes."""
+    calibration = sequence.at(rank).calibration
+    return None if calibration is None or shift is None else calibration.excess(shift)
 
 
 def _require_directions(ids: tuple[str, ...], vectors: Array) -> None:

@@ -10,21 +10,31 @@ from oodml.split.agreement import (
     spans,
 )
 from oodml.split.build import SEARCHES, build_splits
+from oodml.split.calibration import Calibration
+from oodml.split.chance import calibrate
 from oodml.split.episodes import EpisodeRecipe, PublishedEpisode, require_images
 from oodml.split.inspect import (
     SplitRow,
     describe,
     measure_shifts,
     problems,
-    require_classes,
-    shifts_comparable,
 )
 from oodml.split.official import import_official
-from oodml.split.sequence import Split, SplitSequence, read_sequence, write_sequence
+from oodml.split.sequence import (
+    Control,
+    Split,
+    SplitSequence,
+    read_sequence,
+    require_classes,
+    shifts_comparable,
+    write_sequence,
+)
 
 __all__ = [
     "SEARCHES",
     "Agreement",
+    "Calibration",
+    "Control",
     "EpisodeRecipe",
     "Pair",
     "PublishedEpisode",
@@ -34,6 +44,7 @@ __all__ = [
     "SplitRow",
     "SplitSequence",
     "build_splits",
+    "calibrate",
     "compare_readings",
     "describe",
     "import_official",

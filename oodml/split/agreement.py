@@ -16,8 +16,9 @@ from oodml.errors import SplitError
 from oodml.shift import Concordance, Correlation, find_measure, kendall, pearson, spearman
 from oodml.shift import concordance as concordance_of
 from oodml.shift.measure import FEWEST_CLASSES
-from oodml.split.inspect import TOLERANCE, measure_shifts, random_shifts, require_classes
-from oodml.split.sequence import SplitSequence
+from oodml.split.chance import Gauge
+from oodml.split.inspect import TOLERANCE, measure_shifts
+from oodml.split.sequence import SplitSequence, require_classes
 
 Progress = Callable[[int, int], None]
 Array = np.ndarray[Any, Any]
@@ -145,7 +146,7 @@ def _random(sequence: SplitSequence, vectors: EmbeddingSet, partitions: int) -> 
     """Shifts of random partitions like the first split, from which no class is removed, if any."""
     if partitions < FEWEST_SPLITS:
         return None
-    (shifts,) = random_shifts(replace(sequence, splits=sequence.splits[:1]), vectors, partitions)
+    shifts = Gauge(sequence, vectors, partitions).random(sequence.splits[0])
     return np.asarray(shifts)
 
 

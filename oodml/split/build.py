@@ -3,26 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from oodml.embed import EmbeddingSet
 from oodml.errors import SplitError, UnknownNameError
 from oodml.registry import Registry
 from oodml.shift import class_moments, find_measure
+from oodml.split.calibration import nine_digits
+from oodml.split.chance import Progress, calibrate
 from oodml.split.fixed_test import FIXED_TEST
+from oodml.split.meter import blas_threads
 from oodml.split.optimal import OPTIMAL
 from oodml.split.paper import OODML
 from oodml.split.problem import Candidate, Problem, Search, Sides
-from oodml.split.sequence import Names, Split, SplitSequence
+from oodml.split.sequence import Names, Split, SplitSequence, validation_classes
 
 SEARCHES: Registry[Search] = Registry(
     "searches", {"ooDML": OODML, "optimal": OPTIMAL, "fixed-test": FIXED_TEST}
 )
 FEWEST_CLASSES = 4
-MANY_CLASSES = 1000
+
+
+class Chance(TypedDict, total=False):
+    """What `calibrate` is asked for; its defaults where absent."""
+
+    partitions: int | None
+    controls: int
+    progress: Progress | None
 
 
 def build_splits(
@@ -33,10 +42,13 @@ def build_splits(
     levels: int = 9,
     seed: int = 0,
     options: Mapping[str, Any] | None = None,
+    **chance: Unpack[Chance],
 ) -> SplitSequence:
     """At most `levels` splits of growing shift, with a quarter of each train side for validation.
 
     The search starts from the data set's published halves, else from the halves in name order.
+    Every split carries a calibration over random `partitions` of its classes (200, or 20 above
+    5,000 classes; 0 for none) and 5 `controls`: see `calibrate`, which takes these arguments.
     Raises `SplitError` where there are fewer than 4 classes, or the classes cannot be told apart.
     """
     _check(embeddings, levels)
@@ -47,14 +59,13 @@ def build_splits(
         raise SplitError(
             f"All class means of {embeddings.dataset!r} are equal; splits need classes that differ."
         )
-    # The matrices are small: a second thread costs more than it gives, and would change last bits.
-    with threadpool_limits(1 if len(embeddings.classes) <= MANY_CLASSES else None, "blas"):
+    with blas_threads(len(embeddings.classes)):
         found = method.find(problem, chosen)
     splits = (
         make_split(embeddings.classes, candidate, rank, seed)
         for rank, candidate in enumerate(found.levels, start=1)
     )
-    return SplitSequence(
+    sequence = SplitSequence(
         dataset=embeddings.dataset,
         splits=tuple(splits),
         class_fingerprint=embeddings.class_fingerprint(),
@@ -65,6 +76,7 @@ def build_splits(
         seed=seed,
         options={**chosen, **({"found": dict(found.facts)} if found.facts else {})},
     )
+    return calibrate(sequence, embeddings, **chance)
 
 
 def make_problem(
@@ -124,15 +136,4 @@ def make_split(classes: Names, candidate: Candidate, rank: int, seed: int) -> Sp
     test = tuple(classes[row] for row in candidate.sides.test)
     val = validation_classes(train, seed=seed, rank=rank)
     kept = tuple(name for name in train if name not in set(val))
-    return Split(rank, float(f"{candidate.shift:.9g}"), kept, val, test)
-
-
-def validation_classes(train: Names, *, seed: int, rank: int) -> Names:
-    """A quarter of the train side, rounded up, as in the published splits; drawn by seed and rank.
-
-    Never so many that fewer than two train classes are left.
-    """
-    count = max(0, min(len(train) - (3 * len(train)) // 4, len(train) - 2))
-    rng = np.random.default_rng([seed, rank])
-    chosen = rng.permutation(len(train))[:count]
-    return tuple(sorted(train[row] for row in chosen))
+    return Split(rank, nine_digits(candidate.shift), kept, val, test)

@@ -3,29 +3,40 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise, repeat
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from oodml.embed import EmbeddingSet
-from oodml.errors import DataError, SplitError
+from oodml.errors import DataError
 from oodml.shift import find_measure
+from oodml.split.calibration import Calibration
+from oodml.split.chance import calibrations
 from oodml.split.episodes import require_images
-from oodml.split.sequence import Split, SplitSequence
+from oodml.split.sequence import Split, SplitSequence, require_classes, shifts_comparable
 
 Array = np.ndarray[Any, Any]
 TOLERANCE = 1e-4
+# Random partitions a split where the file does not say: enough for an excess, not for a small p.
+UNRECORDED = 20
+_CHANCE = (
+    *("excess", "ratio", "p", "z", "percentile"),
+    *("random_mean", "random_std", "at_least", "partitions"),
+)
 
 
 @dataclass(frozen=True, slots=True)
 class SplitRow:
     """What one line of `oodml splits show` says; None where it is not known.
 
-    `excess` is the measured shift less the mean over random partitions of the same classes into
-    sides of the same sizes, `percentile` the share of these that are no farther apart, in percent.
+    Over `partitions` random partitions of the same classes into sides of the same sizes,
+    `random_mean` and `random_std` are mean and standard deviation of their shift, `at_least` how
+    many are as far as the split; `excess` is the shift (the measured one, if there is one) less
+    their mean, `ratio` the shift by it, `p` = (1 + at_least) / (1 + partitions), `z` the excess in
+    standard deviations, and `percentile` the share of them that are less far, in percent.
     `moved` counts the train classes that were not on the train side of the split before,
     `groups_moved` the groups most of whose classes changed side.
     """
@@ -34,25 +45,22 @@ class SplitRow:
     shift: float | None
     measured: float | None
     excess: float | None
+    ratio: float | None
+    p: float | None
+    z: float | None
     percentile: float | None
+    random_mean: float | None
+    random_std: float | None
+    at_least: int | None
+    partitions: int | None
     n_train: int
     n_val: int
     n_test: int
+    n_controls: int
     train_images: int | None
     test_images: int | None
     moved: int | None
     groups_moved: int | None
-
-
-def require_classes(sequence: SplitSequence, embeddings: EmbeddingSet) -> None:
-    """Raise `SplitError` unless the data has every class of the sequence."""
-    missing = sorted(set(sequence.classes) - set(embeddings.classes))
-    if missing:
-        raise SplitError(
-            f"{len(missing)} of {len(sequence.classes)} classes of the splits of "
-            f"{sequence.dataset!r} are not in {embeddings.dataset!r}, such as {missing[0]!r}; use "
-            "the data set that they were made for."
-        )
 
 
 def measure_shifts(sequence: SplitSequence, embeddings: EmbeddingSet) -> list[float]:
@@ -66,46 +74,27 @@ def measure_shifts(sequence: SplitSequence, embeddings: EmbeddingSet) -> list[fl
     ]
 
 
-def random_shifts(
-    sequence: SplitSequence, embeddings: EmbeddingSet, partitions: int, *, seed: int = 0
-) -> Array:
-    """`(splits, partitions)` shifts of seeded random partitions of each split's classes.
-
-    The sides have the sizes of the split's: this is the distance that so few class means have
-    without any shift.
-    """
-    distance = find_measure(sequence.measure or "frechet").on(embeddings)
-    index = {name: row for row, name in enumerate(embeddings.classes)}
-    shifts = np.empty((len(sequence.splits), partitions))
-    for line, split in zip(shifts, sequence.splits, strict=True):
-        rows = _rows(index, tuple(sorted(split.train_side + split.test)))
-        size = len(split.train_side)
-        for at in range(partitions):
-            order = np.random.default_rng([seed, split.rank, at]).permutation(rows)
-            line[at] = distance(order[:size], order[size:])
-    return shifts
-
-
 def _rows(index: dict[str, int], names: tuple[str, ...]) -> Array:
     return np.array([index[name] for name in names], dtype=np.int64)
 
 
 def describe(
-    sequence: SplitSequence, embeddings: EmbeddingSet | None = None, *, partitions: int = 0
+    sequence: SplitSequence, embeddings: EmbeddingSet | None = None, *, partitions: int | None = 0
 ) -> list[SplitRow]:
     """A row a split; with embeddings, what was measured on them beside what is recorded.
 
-    `partitions` random partitions a split give `excess` and `percentile`.
+    What random partitions say is of the recorded shift. With embeddings it is of the measured one,
+    over `partitions` of them (None: as many as are recorded, else 20; 0: nothing is said).
     """
     if embeddings is None:
-        lines = [_line(None, split, None, None) for split in sequence.splits]
+        lines = [_line(split, None, split.calibration, None) for split in sequence.splits]
     else:
         shifts = measure_shifts(sequence, embeddings)
-        chance: Iterable[Array | None] = repeat(None)
-        if partitions:
-            chance = random_shifts(sequence, embeddings, partitions)
-        numbers = zip(sequence.splits, shifts, chance, strict=False)
-        lines = [_line(embeddings, split, shift, random) for split, shift, random in numbers]
+        count = recorded_partitions(sequence) if partitions is None else partitions
+        found = calibrations(sequence, embeddings, shifts, count)
+        lines = [
+            _line(*line, embeddings) for line in zip(sequence.splits, shifts, found, strict=True)
+        ]
     changes = [(None, None)] + [
         (
             len(set(after.train_side) - set(before.train_side)),
@@ -119,27 +108,41 @@ def describe(
     ]
 
 
+def recorded_partitions(sequence: SplitSequence) -> int:
+    """How many random partitions the sequence was calibrated with; 20 where it was not."""
+    recorded = [split.calibration.partitions for split in sequence.splits if split.calibration]
+    return max(recorded, default=UNRECORDED)
+
+
 def _line(
-    embeddings: EmbeddingSet | None, split: Split, measured: float | None, random: Array | None
+    split: Split,
+    measured: float | None,
+    found: Calibration | None,
+    embeddings: EmbeddingSet | None,
 ) -> dict[str, Any]:
     """What is to be said of one split by itself."""
     images = _images(embeddings, split) if embeddings is not None else (None, None)
-    excess = percentile = None
-    if measured is not None and random is not None:
-        excess = measured - float(random.mean())
-        percentile = 100 * float(np.mean(random <= measured))
     return {
         "rank": split.rank,
         "shift": split.shift,
         "measured": measured,
-        "excess": excess,
-        "percentile": percentile,
+        **_chance(split.shift if measured is None else measured, found),
         "n_train": len(split.train),
         "n_val": len(split.val),
         "n_test": len(split.test),
+        "n_controls": len(split.controls),
         "train_images": images[0],
         "test_images": images[1],
     }
+
+
+def _chance(shift: float | None, found: Calibration | None) -> dict[str, Any]:
+    """What random partitions say of a shift; None throughout where they say nothing."""
+    if shift is None or found is None:
+        return dict.fromkeys(_CHANCE)
+    values = (found.excess(shift), found.ratio(shift), found.p, found.z(shift), found.percentile)
+    counts = (found.mean, found.std, found.at_least, found.partitions)
+    return dict(zip(_CHANCE, values + counts, strict=True))
 
 
 def _images(embeddings: EmbeddingSet, split: Split) -> tuple[int, int]:
@@ -188,14 +191,3 @@ def problems(sequence: SplitSequence, embeddings: EmbeddingSet) -> Iterator[str]
             shift, split.shift
         ):
             yield f"Split {split.rank}: recorded shift {split.shift:.6g}, measured {shift:.6g}."
-
-
-def shifts_comparable(sequence: SplitSequence, embeddings: EmbeddingSet) -> bool:
-    """Whether the recorded shifts were measured on these vectors: bare ones are their own content.
-
-    They are not where a file, as the published ones, does not say what they were measured on.
-    """
-    if sequence.encoder and embeddings.encoder:
-        return sequence.encoder.identity() == embeddings.encoder.identity()
-    bare = sequence.encoder is None and embeddings.encoder is None
-    return bare and sequence.content_fingerprint == embeddings.content_fingerprint

@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from oodml.shift.frechet import FrechetField
 from oodml.split.problem import Problem
@@ -15,9 +16,20 @@ Array = np.ndarray[Any, Any]
 log = logging.getLogger(__name__)
 
 
+MANY_CLASSES = 1000
+
+
+def blas_threads(classes: int) -> threadpool_limits:
+    """One thread up to 1,000 classes, all above, for the matrices of so many classes.
+
+    A second thread on small ones costs more than it gives, and would change last bits.
+    """
+    return threadpool_limits(1 if classes <= MANY_CLASSES else None, "blas")
+
+
 def default_limit(classes: int) -> int:
     """10,000 splits; fewer above 1,000 classes, where each takes longer."""
-    return 10_000 if classes <= 1000 else 10_000_000 // classes
+    return 10_000 if classes <= MANY_CLASSES else 10_000_000 // classes
 
 
 class Meter:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from oodml.embed import EncoderSpec
+import numpy as np
+
+from oodml.embed import EmbeddingSet, EncoderSpec
 from oodml.errors import FormatError, SplitError
+from oodml.split.calibration import Calibration
 from oodml.split.episodes import EpisodeRecipe, PublishedEpisode
 from oodml.store import digest, read_json, write_json
 
@@ -18,12 +21,23 @@ Names = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
+class Control:
+    """A random partition of a split's classes: `test`, and the others to train on; its shift."""
+
+    test: Names
+    shift: float | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "test", tuple(sorted(self.test)))
+
+
+@dataclass(frozen=True, slots=True)
 class Split:
     """One split: `rank` 1 is the easiest; `shift` is the distance of train side and test side.
 
-    The train side is `train` and `val` together; `val` are its validation classes. `controls` are
-    partitions of the same classes into sides of the same sizes, drawn at random: (train, test)
-    pairs.
+    The train side is `train` and `val` together; `val` are its validation classes. `calibration` is
+    what random partitions of the same classes into sides of the same sizes say of the shift, and
+    `controls` are some of these to be run like the split itself.
     """
 
     rank: int
@@ -31,7 +45,8 @@ class Split:
     train: Names
     val: Names
     test: Names
-    controls: tuple[tuple[Names, Names], ...] = ()
+    controls: tuple[Control, ...] = ()
+    calibration: Calibration | None = None
 
     def __post_init__(self) -> None:
         for side in ("train", "val", "test"):
@@ -46,6 +61,37 @@ class Split:
                 f"Split {self.rank}: {len(twice)} classes are in two places, such as {twice[0]!r}; "
                 "train, val and test classes must be disjoint."
             )
+        for index, control in enumerate(self.controls):
+            sizes = {len(control.test), len(times.keys() & {*control.test})}
+            if sizes != {len(self.test)}:
+                raise SplitError(
+                    f"Control {index} of split {self.rank} is no partition of the split's classes "
+                    f"with {len(self.test)} test classes."
+                )
+
+    @property
+    def classes(self) -> Names:
+        """The classes of either side, in name order."""
+        return tuple(sorted(self.train + self.val + self.test))
+
+    def without(self, names: Names) -> Names:
+        """The other classes of the split, in name order."""
+        left = {*names}
+        return tuple(name for name in self.classes if name not in left)
+
+    @property
+    def excess(self) -> float | None:
+        """The shift above that of random partitions of the same classes, where both are known."""
+        if self.calibration is None or self.shift is None:
+            return None
+        return self.calibration.excess(self.shift)
+
+    @property
+    def ratio(self) -> float | None:
+        """The shift by the mean shift of random partitions of the same classes."""
+        if self.calibration is None or self.shift is None:
+            return None
+        return self.calibration.ratio(self.shift)
 
     @property
     def train_side(self) -> Names:
@@ -55,15 +101,31 @@ class Split:
     def to_json(self) -> dict[str, Any]:
         record: dict[str, Any] = {"rank": self.rank, "shift": self.shift}
         record |= {side: list(getattr(self, side)) for side in ("train", "val", "test")}
+        if self.calibration:
+            record["calibration"] = self.calibration.to_json(self.shift)
         if self.controls:
-            record["controls"] = [{"train": list(a), "test": list(b)} for a, b in self.controls]
+            record["controls"] = [{"shift": c.shift, "test": list(c.test)} for c in self.controls]
+        return record
+
+    def lists(self) -> dict[str, Any]:
+        """What the digest covers: rank and class lists, those of controls on both sides."""
+        record: dict[str, Any] = {"rank": self.rank}
+        record |= {side: list(getattr(self, side)) for side in ("train", "val", "test")}
+        if self.controls:
+            record["controls"] = [
+                {"train": list(self.without(c.test)), "test": list(c.test)} for c in self.controls
+            ]
         return record
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Split:
-        controls = tuple((tuple(c["train"]), tuple(c["test"])) for c in record.get("controls", ()))
+        """The split of a JSON object; the train classes of a control need not be listed."""
+        controls = tuple(
+            Control(tuple(c["test"]), c.get("shift")) for c in record.get("controls", ())
+        )
+        calibration = Calibration.from_json(record.get("calibration"))
         train, val, test = (tuple(record[side]) for side in ("train", "val", "test"))
-        return cls(int(record["rank"]), record["shift"], train, val, test, controls)
+        return cls(int(record["rank"]), record["shift"], train, val, test, controls, calibration)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,10 +165,7 @@ class SplitSequence:
     @property
     def digest(self) -> str:
         """Covers version, data set, class lists, order of ranks and episodes: never a float."""
-        lists = [
-            {key: value for key, value in split.to_json().items() if key != "shift"}
-            for split in self.splits
-        ]
+        lists = [split.lists() for split in self.splits]
         facts = {"version": 1, "dataset": self.dataset, "splits": lists}
         return digest({**facts, **self._episodes()})
 
@@ -130,6 +189,42 @@ class SplitSequence:
                 f"There is no split {rank}; this sequence has 1 to {len(self.splits)}."
             )
         return self.splits[rank - 1]
+
+    def control(self, rank: int, index: int) -> Split:
+        """Control `index`, from 0, of split `rank`, as a split of its own shift.
+
+        Its validation classes are drawn as those of any split; it has none where the split has
+        none.
+        """
+        split = self.at(rank)
+        if not 0 <= index < len(split.controls):
+            raise SplitError(
+                f"There is no control {index} of split {rank}; it has {len(split.controls)}, "
+                "counted from 0. oodml splits build --controls R draws them."
+            )
+        control = split.controls[index]
+        side = split.without(control.test)
+        val = validation_classes(side, seed=self.seed or 0, rank=rank) if split.val else ()
+        train = tuple(sorted({*side} - {*val}))
+        return Split(rank, control.shift, train, val, control.test)
+
+    def part(self, rank: int, control: int | None) -> Split:
+        """Split `rank` itself, or one of its controls."""
+        return self.at(rank) if control is None else self.control(rank, control)
+
+    def with_controls(self) -> Iterator[tuple[int, int | None]]:
+        """Every split, (rank, None), followed by its controls, (rank, index).
+
+        Raises `SplitError` where there are no controls at all.
+        """
+        if not any(split.controls for split in self.splits):
+            raise SplitError(
+                f"The splits of {self.dataset!r} hold no controls; build them again with oodml "
+                "splits build --controls 5."
+            )
+        for split in self.splits:
+            yield split.rank, None
+            yield from ((split.rank, index) for index in range(len(split.controls)))
 
     def to_json(self) -> dict[str, Any]:
         names = ("dataset", "class_fingerprint", "content_fingerprint", "measure", "search", "seed")
@@ -165,6 +260,39 @@ class SplitSequence:
                 f"recorded {str(record.get('digest'))[:12]}; restore the file or build it again."
             )
         return sequence
+
+
+def validation_classes(train: Names, *, seed: int, rank: int) -> Names:
+    """A quarter of the train side, rounded up, as in the published splits; drawn by seed and rank.
+
+    Never so many that fewer than two train classes are left.
+    """
+    count = max(0, min(len(train) - (3 * len(train)) // 4, len(train) - 2))
+    rng = np.random.default_rng([seed, rank])
+    chosen = rng.permutation(len(train))[:count]
+    return tuple(sorted(train[row] for row in chosen))
+
+
+def require_classes(sequence: SplitSequence, embeddings: EmbeddingSet) -> None:
+    """Raise `SplitError` unless the data has every class of the sequence."""
+    missing = sorted(set(sequence.classes) - set(embeddings.classes))
+    if missing:
+        raise SplitError(
+            f"{len(missing)} of {len(sequence.classes)} classes of the splits of "
+            f"{sequence.dataset!r} are not in {embeddings.dataset!r}, such as {missing[0]!r}; use "
+            "the data set that they were made for."
+        )
+
+
+def shifts_comparable(sequence: SplitSequence, embeddings: EmbeddingSet) -> bool:
+    """Whether the recorded shifts were measured on these vectors: bare ones are their own content.
+
+    They are not where a file, as the published ones, does not say what they were measured on.
+    """
+    if sequence.encoder and embeddings.encoder:
+        return sequence.encoder.identity() == embeddings.encoder.identity()
+    bare = sequence.encoder is None and embeddings.encoder is None
+    return bare and sequence.content_fingerprint == embeddings.content_fingerprint
 
 
 def write_sequence(path: Path, sequence: SplitSequence) -> None:

@@ -63,6 +63,7 @@ def _carry_out(job: Job, store: RunStore) -> None:
         budget=spec.budget,
         features=spec.features,
         spec=spec.digest(),
+        control=spec.control,
     )
     card = score_split(embeddings, sequence, spec.rank, subject=subject, trained=trained.encoder)
     store.write(spec, trained, card, time.perf_counter() - start)
@@ -75,7 +76,7 @@ def _inputs(embeddings: Path, sequence: Path) -> tuple[EmbeddingSet, SplitSequen
 
 def fit_context(embeddings: EmbeddingSet, sequence: SplitSequence, spec: RunSpec) -> FitContext:
     """What a method may see: copies of the train classes' features, nothing of the test side."""
-    split = sequence.at(spec.rank)
+    split = sequence.part(spec.rank, spec.control)
     apart = spec.selection == "val"
     return FitContext(
         train=embeddings.of(split.train if apart else split.train_side),

@@ -8,7 +8,7 @@ from concurrent.futures import BrokenExecutor, Executor, Future, as_completed
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 from oodml.data import Dataset
 from oodml.embed import EmbeddingSet, embed_data, write_embeddings
@@ -30,27 +30,31 @@ SHOWN = 10
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """What to run: methods by name, seeds, and what all of them share."""
+    """What to run: methods by name, seeds, and what all of them share.
+
+    With `controls`, also on the controls of every split, like on the split itself.
+    """
 
     methods: tuple[str, ...]
     seeds: tuple[int, ...] = (0, 1, 2)
     protocol: str = "head"
     selection: str = "last"
     budget: Budget = field(default_factory=Budget)
+    controls: bool = False
 
     def specs(self, embeddings: EmbeddingSet, sequence: SplitSequence) -> list[RunSpec]:
-        """A spec a split, method and seed; a method without randomness runs once, with no seed."""
+        """A spec a split, control, method and seed; without randomness once, with no seed."""
         features, splits = embeddings.digest(), sequence.digest
         encoder = embeddings.encoder.identity() if embeddings.encoder else None
         specs = []
         for name in dict.fromkeys(self.methods):
             method = find_method(name)
-            for split in sequence.splits:
+            for rank, control in self._parts(sequence):
                 for seed in self.seeds if method.seeded else (None,):
                     spec = RunSpec(
                         content_fingerprint=embeddings.content_fingerprint,
                         sequence=splits,
-                        rank=split.rank,
+                        rank=rank,
                         features=features,
                         encoder=encoder,
                         method=method.name,
@@ -61,9 +65,25 @@ class Sweep:
                         seed=seed,
                         parameters=parameters(method),
                         budget=asdict(self.budget) if method.seeded else {},
+                        control=control,
                     )
                     specs.append(spec)
         return specs
+
+    def _parts(self, sequence: SplitSequence) -> list[tuple[int, int | None]]:
+        """The splits, (rank, None), and after each its controls, (rank, index)."""
+        if not self.controls:
+            return [(split.rank, None) for split in sequence.splits]
+        return list(sequence.with_controls())
+
+
+class SweepOptions(TypedDict, total=False):
+    """What else `run_methods` takes: the other fields of `Sweep`."""
+
+    protocol: str
+    selection: str
+    budget: Budget
+    controls: bool
 
 
 def run_methods(
@@ -74,15 +94,17 @@ def run_methods(
     encoder: str | None = None,
     seeds: Iterable[int] = range(3),
     store: Path | str | None = None,
+    **options: Unpack[SweepOptions],
 ) -> list[ScoreCard]:
     """The cards of every method on every split with every seed.
 
     `data` is a data set, embedded with `encoder`, or embeddings. With `store`, finished runs are
-    kept there and not repeated. Raises `RunError` where a run failed.
+    kept there and not repeated. With `controls=True`, also the controls of every split; `protocol`,
+    `selection` and `budget` are those of `Sweep`. Raises `RunError` where a run failed.
     """
     if isinstance(data, Dataset):
         data = embed_data(data, encoder or _encoder_of(sequence))
-    sweep = Sweep(tuple(methods), tuple(seeds))
+    sweep = Sweep(tuple(methods), tuple(seeds), **options)
     if store is not None:
         return run_sweep(data, sequence, sweep, RunStore(Path(store)))
     with TemporaryDirectory(prefix="oodml-") as folder:

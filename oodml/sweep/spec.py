@@ -52,9 +52,10 @@ class RunSpec:
         return digest({key: value for key, value in self.to_json().items() if value is not None})
 
     def label(self) -> str:
-        """A short text for people: method, split, seed."""
+        """A short text for people: method, split, control, seed."""
+        control = "" if self.control is None else f", control {self.control}"
         seed = "" if self.seed is None else f", seed {self.seed}"
-        return f"{method_label(self.method, self.parameters)}, split {self.rank}{seed}"
+        return f"{method_label(self.method, self.parameters)}, split {self.rank}{control}{seed}"
 
 
 def method_label(method: str, parameters: Mapping[str, Any]) -> str:
