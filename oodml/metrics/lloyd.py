@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from oodml.metrics.device import full_float32, plain_arithmetic
 
 if TYPE_CHECKING:
     import torch
@@ -56,7 +57,7 @@ def kmeans(
     clusters = np.concatenate([[0], (points[1:] != points[:-1]).any(axis=1).cumsum()])
     if clusters[-1] >= k:  # more distinct rows than clusters
         rng = np.random.default_rng(seed)
-        with _plain_float32():
+        with full_float32("cpu"), plain_arithmetic("cpu"):
             find = _like_faiss if way == "faiss" else _plus_plus
             clusters = find(torch.from_numpy(points), k, rng)
     found = np.empty(len(rows), np.int64)
@@ -280,21 +281,3 @@ def _tensor(array: NDArray[Any]) -> torch.Tensor:
     import torch
 
     return torch.from_numpy(np.ascontiguousarray(array))
-
-
-@contextmanager
-def _plain_float32() -> Iterator[None]:
-    """Products in full float32, though the caller may train under autocast or with bf16."""
-    import torch
-
-    products: Any = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
-    before = products.fp32_precision
-    reduced = before not in ("none", "ieee")
-    try:
-        if reduced:  # else left alone: to write "none" back would not be to have written nothing
-            products.fp32_precision = "ieee"
-        with torch.inference_mode(), torch.autocast("cpu", enabled=False):
-            yield
-    finally:
-        if reduced:
-            products.fp32_precision = before
