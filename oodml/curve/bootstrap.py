@@ -3,7 +3,9 @@
 value_r = sum_c w_rc sum_c / sum_c w_rc count_c, where the weights w_r of replicate r are
 multinomial over the union of all test classes. They are drawn once and shared by every split, seed
 and method, so that a class which many splits have in common moves them together, in AGS as in
-comparisons. The gallery stays fixed.
+comparisons. The gallery stays fixed. Metrics that are no means over queries have no such sums; of
+these, what they are without each of 20 groups of classes says how much the classes matter
+(jackknife), and a group takes its images out of the gallery too.
 """
 
 from __future__ import annotations
@@ -40,6 +42,20 @@ def class_replicates(cards: Sequence[ScoreCard], metric: str) -> np.ndarray[Any,
     return frozen(values)
 
 
+def group_replicates(cards: Sequence[ScoreCard], metric: str) -> np.ndarray[Any, Any]:
+    """What stands in for `class_replicates` where the metric is no mean over queries, (g, cards).
+
+    From the values without each of g groups of classes: their deviations, scaled so that the
+    variance over rows is the jackknife's, (g - 1) / g sum_i (value_i - mean)^2. NaN for groups that
+    a split does not test, which do not count.
+    """
+    left_out = np.stack([card.replicates[metric] for card in cards], axis=1)
+    count = np.isfinite(left_out).sum(axis=0)
+    mean = np.nansum(left_out, axis=0) / np.maximum(count, 1)
+    values = np.array([card.values[metric] for card in cards])
+    return frozen(values + (left_out - mean) * (count - 1) / np.sqrt(np.maximum(count, 1)))
+
+
 def _by_class(cards: Sequence[ScoreCard], metric: str) -> tuple[np.ndarray[Any, Any], ...]:
     """Sums and counts of each card, two (classes, cards) matrices over the union of classes."""
     union = sorted({name for card in cards for name in card.classes})
@@ -66,15 +82,17 @@ def half_width(
 ) -> float:
     """Half of the 95 % interval of a mean over seeds, t * sqrt(class part + seed part).
 
-    Class part: variance of that mean's `replicates` (2000,), `classes` - 1 degrees of freedom.
+    Class part: variance of that mean's `replicates`, (2000,) with `classes` - 1 degrees of freedom,
+    or fewer, of groups of classes, with one less than they are.
     Seed part: s2 / S of `seed_values` (S,), with S - 1; absent for one seed. t has Satterthwaite's
     degrees of freedom, (sum v)^2 / sum(v^2 / df). NaN for one class, which tells nothing of others.
     """
     from scipy.special import stdtrit
 
-    if classes < 2:
+    drawn = int(np.isfinite(replicates).sum())
+    if min(classes, drawn) < 2:
         return float("nan")
-    parts = [(float(np.nanvar(replicates, ddof=1)), classes - 1)]
+    parts = [(float(np.nanvar(replicates, ddof=1)), min(classes, drawn) - 1)]
     if (count := len(seed_values)) > 1:
         parts.append((float(np.var(seed_values, ddof=1)) / count, count - 1))
     total = sum(variance for variance, _ in parts)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from oodml.curve.area import areas
-from oodml.curve.bootstrap import class_replicates, half_width
+from oodml.curve.bootstrap import class_replicates, group_replicates, half_width
 from oodml.curve.curves import Axis, Curve, against, ordered
 from oodml.curve.points import (
     Array,
@@ -24,6 +24,7 @@ from oodml.curve.points import (
     together,
 )
 from oodml.errors import RunError
+from oodml.metrics import find_metric
 from oodml.score.card import ScoreCard
 
 
@@ -39,8 +40,7 @@ def build_curves(
     cards, controls = together(cards, metric)
     if x == "excess":
         require_one_excess(cards)
-    decomposes = all(metric in card.sums for card in cards)
-    replicates = class_replicates(cards, metric) if decomposes else None
+    replicates = _replicates(cards, metric)
     top = max(card.levels for card in cards)
     groups: dict[tuple[Any, ...], list[int]] = {}
     for index, card in enumerate(cards):
@@ -73,8 +73,8 @@ def _build(cards: Sequence[ScoreCard], metric: str, replicates: Array | None, le
     gaps = _gaps(points, levels)
     mean = np.array([point.mean for point in points])
     half = np.array([_point_half_width(point) for point in points])
-    low, high = _clipped(mean, half, decomposes=replicates is not None)
-    area, area_low, area_high = (None, None, None) if gaps else _area(points)
+    low, high = _clipped(mean, half, metric)
+    area, area_low, area_high = (None, None, None) if gaps else _area(points, metric)
     return Curve(
         method=first.method,
         dataset=first.dataset,
@@ -109,13 +109,23 @@ def _point_half_width(point: Point) -> float:
     return half_width(point.replicates, len(point.classes), np.array(list(point.units.values())))
 
 
-def _clipped(mean: Array, half: Array, *, decomposes: bool) -> tuple[Array, Array]:
-    """Interval limits; what decomposes over queries lies between 0 and 1."""
+def _replicates(cards: Sequence[ScoreCard], metric: str) -> Array | None:
+    """What the cards would say for other test classes, (r, cards); None where they do not tell."""
+    if all(metric in card.sums for card in cards):
+        return class_replicates(cards, metric)
+    if all(metric in card.replicates for card in cards):
+        return group_replicates(cards, metric)
+    return None
+
+
+def _clipped(mean: Array, half: Array, metric: str) -> tuple[Array, Array]:
+    """Interval limits, within the range of the metric."""
+    found = find_metric(metric)
     low, high = mean - half, mean + half
-    return (np.clip(low, 0, 1), np.clip(high, 0, 1)) if decomposes else (low, high)
+    return np.clip(low, found.low, found.high), np.clip(high, found.low, found.high)
 
 
-def _area(points: Sequence[Point]) -> tuple[float, float | None, float | None]:
+def _area(points: Sequence[Point], metric: str) -> tuple[float, float | None, float | None]:
     """AGS and its interval; both parts of the variance are taken on the area itself."""
     shift = np.array([point.shift for point in points])
     units = sorted(points[0].units, key=lambda unit: -1 if unit is None else unit)
@@ -127,7 +137,7 @@ def _area(points: Sequence[Point]) -> tuple[float, float | None, float | None]:
         return mean, None, None
     union = frozenset[str]().union(*(point.classes for point in points))
     half = half_width(areas(shift, np.stack(rows, axis=-1)), len(union), per_unit)
-    low, high = _clipped(np.array(mean), np.array(half), decomposes=True)
+    low, high = _clipped(np.array(mean), np.array(half), metric)
     return mean, float(low), float(high)
 
 
@@ -171,7 +181,7 @@ def _runs_text(runs: Sequence[Run], every: Sequence[Run]) -> str:
 def _limits(cards: Sequence[ScoreCard], points: Sequence[Point], metric: str) -> list[str]:
     """What the intervals leave out."""
     if points[0].replicates is None:
-        return [f"{metric} is no mean over queries: no intervals"]
+        return [f"{metric} is no mean over queries, and some cards have no jackknife: no intervals"]
     seeds = {card.seed for card in cards}
     covered = "the choice of classes" + (
         " and of labelled images" if len({card.episode for card in cards}) > 1 else ""
