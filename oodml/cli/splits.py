@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from oodml.cli.console import csv_text, echo_json, echo_table, figure_kind, number
+from oodml.cli.console import (
+    csv_text,
+    echo_json,
+    echo_table,
+    figure_kind,
+    number,
+    progress_bar,
+)
 from oodml.cli.inputs import json_option, load_vectors, path_type, vectors_options
 from oodml.errors import SplitError
 
@@ -75,18 +82,21 @@ def build(output: Path, as_json: bool, test_sets: int | None, **given: Any) -> N
     \b
     Example:  oodml splits build --dataset glyphs --encoder oodml:hog -o glyphs.json
     """
-    from oodml.split import EpisodeRecipe, build_splits, write_sequence
+    from oodml.split import EpisodeRecipe, make_problem, solve_problem, write_sequence
 
     vectors = load_vectors(*(given.pop(name) for name in ("embeddings", "dataset", "encoder")))
     shots, count, seed = (given.pop(name) for name in ("shots", "episodes", "seed"))
-    basics = {name: given.pop(name) for name in ("search", "measure", "levels")}
+    search, measure, levels = (given.pop(name) for name in ("search", "measure", "levels"))
     options = {name: value for name, value in given.items() if value not in (None, ())}
-    several = basics["search"] == "fixed-test" and not options.get("test")
+    several = search == "fixed-test" and not options.get("test")
     if test_sets and not several:
         raise click.UsageError("--test-sets goes with --search fixed-test, without --test-class.")
     records = []
     for index in range((test_sets or TEST_SETS) if several else 1):
-        sequence = build_splits(vectors, seed=seed + index, options=options, **basics)
+        problem = make_problem(vectors, measure, levels=levels, seed=seed + index)
+        with progress_bar(f"{search} search") as update:
+            watched = replace(problem, progress=update)
+            sequence = solve_problem(vectors, watched, search, options)
         if shots:
             recipe = EpisodeRecipe(seed, tuple(sorted({*shots})), count)
             sequence = replace(sequence, episodes=recipe)

@@ -1,6 +1,6 @@
 """Splitting classes into train and test sides of graded distance."""
 
-from oodml.split.build import SEARCHES, build_splits
+from oodml.split.build import SEARCHES, build_splits, make_problem, solve_problem
 from oodml.split.episodes import EpisodeRecipe, PublishedEpisode, require_images
 from oodml.split.inspect import (
     SplitRow,
@@ -23,11 +23,13 @@ __all__ = [
     "build_splits",
     "describe",
     "import_official",
+    "make_problem",
     "measure_shifts",
     "problems",
     "read_sequence",
     "require_classes",
     "require_images",
     "shifts_comparable",
+    "solve_problem",
     "write_sequence",
 ]

@@ -39,11 +39,18 @@ def build_splits(
     The search starts from the data set's published halves, else from the halves in name order.
     Raises `SplitError` where there are fewer than 4 classes, or the classes cannot be told apart.
     """
-    _check(embeddings, levels)
-    method = SEARCHES[search]
-    chosen = _resolved(search, method, options or {})
     problem = make_problem(embeddings, measure, levels=levels, seed=seed)
-    if np.ptp(problem.means, axis=0).max() <= 1e-12 * np.abs(problem.means).max():
+    return solve_problem(embeddings, problem, search, options or {})
+
+
+def solve_problem(
+    embeddings: EmbeddingSet, problem: Problem, search: str, options: Mapping[str, Any]
+) -> SplitSequence:
+    """The splits that a search finds for a problem of these embeddings."""
+    method = SEARCHES[search]
+    chosen = _resolved(search, method, options)
+    lowest, highest = problem.means.min(axis=0), problem.means.max(axis=0)
+    if (highest - lowest).max() <= 1e-12 * max(highest.max(), -lowest.min()):
         raise SplitError(
             f"All class means of {embeddings.dataset!r} are equal; splits need classes that differ."
         )
@@ -51,7 +58,7 @@ def build_splits(
     with threadpool_limits(1 if len(embeddings.classes) <= MANY_CLASSES else None, "blas"):
         found = method.find(problem, chosen)
     splits = (
-        make_split(embeddings.classes, candidate, rank, seed)
+        make_split(embeddings.classes, candidate, rank, problem.seed)
         for rank, candidate in enumerate(found.levels, start=1)
     )
     return SplitSequence(
@@ -62,7 +69,7 @@ def build_splits(
         encoder=embeddings.encoder,
         measure=problem.measure,
         search=search,
-        seed=seed,
+        seed=problem.seed,
         options={**chosen, **({"found": dict(found.facts)} if found.facts else {})},
     )
 
@@ -71,6 +78,7 @@ def make_problem(
     embeddings: EmbeddingSet, measure: str = "frechet", *, levels: int = 9, seed: int = 0
 ) -> Problem:
     """What a search is given: class means, the measure on these embeddings, and the start."""
+    _check(embeddings, levels)
     moments = class_moments(embeddings)
     found = find_measure(measure)
     return Problem(
@@ -80,7 +88,7 @@ def make_problem(
         measure=found.name,
         means=moments.means,
         name_rank=np.argsort(np.argsort(np.array(embeddings.classes))),
-        distance=found.on(embeddings),
+        distance=found.on_means(moments) if found.on_means else found.on(embeddings),
         start=start_sides(embeddings),
         levels=levels,
         seed=seed,

@@ -57,6 +57,11 @@ class Terrain:
     board: Board
     meter: Meter
 
+    @property
+    def many(self) -> bool:
+        """Whether the field is not exact, but the Fréchet distance and its slopes are at hand."""
+        return self.meter.frechet and not self.meter.exact and self.board.single
+
     def states(self, places: list[Array]) -> list[State]:
         """The states of some places."""
         shifts = self.shifts(np.stack(places))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import time
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from oodml.shift.frechet import FrechetField
+from oodml.shift.scatter import ClassScatters
 from oodml.split.problem import Problem
 
 Array = np.ndarray[Any, Any]
@@ -34,11 +36,33 @@ class Meter:
         self.frechet = problem.measure == "frechet"
         self.exact = self.frechet and self.field.exact
         self._distance = problem.distance
+        self._means = problem.means
+        self._scatters: ClassScatters | None = None
         self._known: dict[bytes, float] = {}
+        self._progress = problem.progress
+        self._steps = (0, 1)
         self._limit = limit or default_limit(len(problem.means))
         self._share = self._limit
         self._start = time.perf_counter()
         self.spent = 0
+
+    @property
+    def scatters(self) -> ClassScatters:
+        """The slopes of the Fréchet distance, for more classes than the field is exact for."""
+        if self._scatters is None:
+            self._scatters = ClassScatters(self._means)
+        return self._scatters
+
+    def plan(self, steps: int) -> None:
+        """From now on, progress is counted towards so many steps."""
+        self._steps = (0, steps)
+        self._progress(*self._steps)
+
+    def advance(self, steps: int = 1) -> None:
+        """Some steps were done, or turned out not to be needed."""
+        done, total = self._steps
+        self._steps = (min(done + steps, total), total)
+        self._progress(*self._steps)
 
     def allow(self, share: float) -> None:
         """From now on, up to this share of the limit may have been spent."""
@@ -61,13 +85,14 @@ class Meter:
         return self.field.distances(train, test)
 
     def _try(self, train: Array, test: Array) -> float:
-        key = train.tobytes() + b"|" + test.tobytes()
+        key = hashlib.sha256(train.tobytes() + b"|" + test.tobytes()).digest()
         if key not in self._known:
             self._known[key] = float(self._distance(train, test))
             self.spent += 1
         return self._known[key]
 
     def report(self, what: str) -> None:
-        """Log what the search has cost so far."""
+        """Log what the search has cost; nothing more is to come."""
+        self.advance(self._steps[1])
         seconds = time.perf_counter() - self._start
         log.info("%s: %d distances measured in %.1f s", what, self.spent, seconds)
