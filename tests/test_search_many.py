@@ -48,7 +48,7 @@ def named(embeddings: EmbeddingSet, rows: np.ndarray) -> list[str]:
 
 
 @pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize(("classes", "d", "swaps"), [(40, 12, 3), (60, 8, 8), (150, 20, 30)])
+@pytest.mark.parametrize(("classes", "d", "swaps"), [(40, 12, 3), (60, 8, 8), (150, 20, 10)])
 def test_every_state_is_that_of_the_published_procedure(
     classes: int, d: int, swaps: int, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -153,10 +153,12 @@ def test_exchanges_are_apart_gain_and_come_in_order(options: dict[str, Any], sig
 
 def test_estimates_come_true_where_classes_are_many() -> None:
     terrain = terrain_of(toy_embeddings(4000, 1, 5))
-    place = terrain.board.filled(np.random.default_rng(0).permutation(4000).tolist())
-    (state,) = terrain.states([place])
+    # Sides that are apart; between random ones, the square of a change is as large as the change.
+    along = terrain.meter.field.points[:, 0] + np.random.default_rng(0).normal(size=4000)
+    (state,) = terrain.states([terrain.board.filled(np.argsort(along).tolist())])
+    place = state.place
     found = best_exchanges(terrain, state, 1.0)
-    for index in (50, 400):
+    for index in (20, 200):
         (new,) = terrain.states([found.one(place, index)])
         assert new.shift - state.shift == pytest.approx(found.gains[index], rel=0.1)
 

@@ -16,16 +16,18 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("what", type=click.Choice(["splits"]))
+@click.option("--quick", is_flag=True, help="Small sizes, to see whether it all works.")
 @json_option
-def bench(what: str, as_json: bool) -> None:
+def bench(what: str, quick: bool, as_json: bool) -> None:
     """Measure a part of oodml beside the ways that others do it, in one run on this machine.
 
     \b
     Example:  oodml bench splits
     """
-    from oodml.bench import bench_splits
+    from oodml.bench import PUBLISHED, QUICK, bench_splits
 
-    rows = list({"splits": bench_splits}[what]())
+    measure = {"splits": bench_splits}[what]
+    rows = list(measure(sizes=QUICK if quick else PUBLISHED))
     if as_json:
         echo_json([asdict(row) for row in rows])
         return

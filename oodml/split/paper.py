@@ -58,17 +58,23 @@ def walk_oodml(problem: Problem, swaps: int, *, remove: bool = True) -> list[Can
     that ends early leaves out.
     """
     start = problem.candidate(problem.start)
-    easier = _swap(problem, start, swaps, harder=False)
-    harder = _swap(problem, start, swaps, harder=True)
+    easier = _swap(problem, start, swaps, EASIER_STEPS, harder=False)
+    harder = _swap(problem, start, swaps, HARDER_STEPS, harder=True)
     removal = _remove(problem, harder[-1], swaps) if remove else []
     problem.progress(TOTAL, TOTAL)
     return [*reversed(easier[1:]), *harder, *removal]
 
 
-def _swap(problem: Problem, start: Candidate, swaps: int, *, harder: bool) -> list[Candidate]:
-    """The states before each step one way, all at full size."""
-    steps, memory = (HARDER_STEPS, HARDER_MEMORY) if harder else (EASIER_STEPS, EASIER_MEMORY)
-    states, recent = [start], Recent(memory)
+def walk_harder(problem: Problem, swaps: int, steps: int) -> list[Candidate]:
+    """The start, and the states after each of so many steps of swaps that make it harder."""
+    return _swap(problem, problem.candidate(problem.start), swaps, steps + 1, harder=True)
+
+
+def _swap(
+    problem: Problem, start: Candidate, swaps: int, steps: int, *, harder: bool
+) -> list[Candidate]:
+    """The states before each of `steps` steps one way, all at full size."""
+    states, recent = [start], Recent(HARDER_MEMORY if harder else EASIER_MEMORY)
     for _ in range(steps - 1):
         problem.progress(len(states) + (EASIER_STEPS if harder else 0), TOTAL)
         pairs, recent = choose_pairs(problem, states[-1].sides, recent, swaps, harder=harder)
