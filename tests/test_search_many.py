@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib import import_module
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from test_search_paper import oracle_walk
 from toys import toy_embeddings
 
 import oodml
-from oodml.embed import EmbeddingSet
+from oodml.cli import main
+from oodml.embed import EmbeddingSet, write_embeddings
 from oodml.shift import frechet, moments
 from oodml.split import SplitSequence, build, make_problem, solve_problem
 from oodml.split.constraints import OUT, TEST, TRAIN, two_sided
@@ -209,3 +215,23 @@ def test_means_in_a_file_give_the_same_splits(monkeypatch: pytest.MonkeyPatch) -
             small.setattr(moments, "MAPPED", 1000)
             assert make_problem(embeddings).means.dtype == np.float32
             assert split(embeddings, search, 4).digest == whole.digest
+
+
+def test_the_bar_of_a_build_is_fed_and_silent_without_a_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_embeddings(tmp_path / "v.npz", toy_embeddings(30, 2, 4))
+    order = ["splits", "build", "--embeddings", str(tmp_path / "v.npz"), "--levels", "3"]
+    result = CliRunner().invoke(main, [*order, "-o", str(tmp_path / "s.json")])
+    assert (result.exit_code, result.stderr) == (0, "")
+    told: list[tuple[int, int]] = []
+
+    @contextmanager
+    def bar(what: str) -> Iterator[Callable[[int, int], None]]:
+        assert what == "optimal search"
+        yield lambda done, total: told.append((done, total))
+
+    monkeypatch.setattr(import_module("oodml.cli.splits"), "progress_bar", bar)
+    order += ["--search", "optimal", "-o", str(tmp_path / "t.json")]
+    assert CliRunner().invoke(main, order).exit_code == 0
+    assert len(told) > 5

@@ -116,18 +116,24 @@ class FrechetField:
     """The class means in their own span, `points` (c, r), where all distances are taken.
 
     r is at most c - 1, so nothing here is as large as the feature dimension. Above `LARGEST`
-    classes only the leading `LEADING` components are kept, and the field is not `exact`.
+    classes only the leading `LEADING` components are kept, and distances are those of `scatters`.
     """
 
     points: Array
     gram: Array
-    exact: bool
+    scatters: ClassScatters | None = None
+
+    @property
+    def exact(self) -> bool:
+        """Whether the points have all that there is of the class means."""
+        return self.scatters is None
 
     @classmethod
     def of(cls, means: Array) -> FrechetField:
         """The field of class means `(c, d)`; distances do not change under this rotation."""
         if len(means) > LARGEST:
-            return cls(ClassScatters(means).leading(LEADING), np.empty((0, 0)), exact=False)
+            scatters = ClassScatters(means)
+            return cls(scatters.leading(LEADING), np.empty((0, 0)), scatters)
         centred = means - means.mean(axis=0)
         if len(centred) <= centred.shape[1]:
             values, vectors = np.linalg.eigh(centred @ centred.T)
@@ -138,15 +144,15 @@ class FrechetField:
         if points.shape[1] == 0:
             points = np.zeros((len(means), 1))
         points = np.ascontiguousarray(points)
-        return cls(points, points @ points.T, exact=True)
+        return cls(points, points @ points.T)
 
     def distances(self, train: Array, test: Array) -> Array:
         """The distances `(b,)` of b splits: class rows `(b, n)` against `(b, m)`."""
         n, m = train.shape[1], test.shape[1]
         _check(n, m)
-        if not self.exact:
+        if self.scatters is not None:
             pairs = zip(train, test, strict=True)
-            return np.array([frechet_distance(self.points[x], self.points[y]) for x, y in pairs])
+            return np.array([self.scatters.distance(x, y) for x, y in pairs])
         step = max(1, _PIECE // max(n * n, m * m))
         # The smaller of the two forms of A B^T: by the classes, or by the dimensions.
         flat = self.points.shape[1] < min(n, m)

@@ -89,10 +89,11 @@ def _mapped(shape: tuple[int, int]) -> Array:
 # Rows in blocks, so that no copy is as large as all means ----------------------------------------
 
 
-def in_blocks(rows: Array) -> Iterator[Array]:
+def in_blocks(rows: Array, size: int | None = None) -> Iterator[Array]:
     """An array of row numbers, some at a time."""
-    for start in range(0, len(rows), _ROWS_AT_ONCE):
-        yield rows[start : start + _ROWS_AT_ONCE]
+    size = size or _ROWS_AT_ONCE
+    for start in range(0, len(rows), size):
+        yield rows[start : start + size]
 
 
 def mean_of_rows(means: Array, rows: Array) -> Array:

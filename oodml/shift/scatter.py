@@ -20,7 +20,7 @@ import scipy.linalg
 
 from oodml.shift.measure import check_sides
 from oodml.shift.moments import in_blocks, mean_of_rows
-from oodml.shift.sample_moments import SampleMoments, quick_moments_distance
+from oodml.shift.sample_moments import SampleMoments, between_factors, quick_moments_distance
 from oodml.store import frozen
 
 Array = np.ndarray[Any, Any]
@@ -143,7 +143,7 @@ class ClassScatters:
         a, b = (_ridged(side.covariance()) for side in (one, other))
         low = scipy.linalg.cholesky(a, lower=True, check_finite=False)
         values, vectors = scipy.linalg.eigh(
-            low.T @ b @ low, driver="evd", overwrite_a=True, check_finite=False
+            between_factors(low, b), driver="evd", overwrite_a=True, check_finite=False
         )
         least = _RIDGE**2 * np.trace(a) * np.trace(b) / len(a) ** 2
         roots = np.sqrt(np.maximum(values, least))

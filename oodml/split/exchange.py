@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from oodml.shift.scatter import ClassScatters
 from oodml.split.constraints import FREE, SMALLEST_SIDE, TEST, TRAIN, Board
 from oodml.split.meter import Meter
 from oodml.store import frozen
@@ -58,9 +59,9 @@ class Terrain:
     meter: Meter
 
     @property
-    def many(self) -> bool:
-        """Whether the field is not exact, but the Fréchet distance and its slopes are at hand."""
-        return self.meter.frechet and not self.meter.exact and self.board.single
+    def scatters(self) -> ClassScatters | None:
+        """The slopes of the measure, where there are so many classes that a search goes by them."""
+        return self.meter.field.scatters if self.meter.frechet and self.board.single else None
 
     def states(self, places: list[Array]) -> list[State]:
         """The states of some places."""

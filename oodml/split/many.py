@@ -130,7 +130,9 @@ def best_exchanges(terrain: Terrain, state: State, sign: float) -> Exchanges:
 
 def zone_heights(terrain: Terrain, state: State) -> list[Array]:
     """h of every unit `(u,)` for each kind of exchange, in float64: see the head of this file."""
-    board, scatters = terrain.board, terrain.meter.scatters
+    board, scatters = terrain.board, terrain.scatters
+    if scatters is None:
+        raise ValueError("This board has no slopes; expected Fréchet distances of many classes.")
     sides = board.sides(state.place)
     slopes = dict(zip((TRAIN, TEST), scatters.slopes(sides.train, sides.test), strict=True))
     if len(board.kinds) == 1:

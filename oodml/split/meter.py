@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from oodml.shift.frechet import FrechetField
-from oodml.shift.scatter import ClassScatters
 from oodml.split.problem import Problem
 
 Array = np.ndarray[Any, Any]
@@ -36,8 +35,8 @@ class Meter:
         self.frechet = problem.measure == "frechet"
         self.exact = self.frechet and self.field.exact
         self._distance = problem.distance
-        self._means = problem.means
-        self._scatters: ClassScatters | None = None
+        if self.frechet and self.field.scatters is not None:
+            self._distance = self.field.scatters.distance
         self._known: dict[bytes, float] = {}
         self._progress = problem.progress
         self._steps = (0, 1)
@@ -45,13 +44,6 @@ class Meter:
         self._share = self._limit
         self._start = time.perf_counter()
         self.spent = 0
-
-    @property
-    def scatters(self) -> ClassScatters:
-        """The slopes of the Fréchet distance, for more classes than the field is exact for."""
-        if self._scatters is None:
-            self._scatters = ClassScatters(self._means)
-        return self._scatters
 
     def plan(self, steps: int) -> None:
         """From now on, progress is counted towards so many steps."""

@@ -56,7 +56,7 @@ def find_levels(problem: Problem, board: Board, options: Mapping[str, Any]) -> F
         shifts = terrain.shifts(places)
         low, high = (State(places[i], float(shifts[i])) for i in (shifts.argmin(), shifts.argmax()))
     else:
-        ends = ends_by_slope if terrain.many else extremes
+        ends = ends_by_slope if terrain.scatters else extremes
         low, high = ends(terrain, board.place_of(problem.start))
     goals = goals_of(options["target"], low.shift, high.shift, problem.levels)
     step = (high.shift - low.shift) / max(len(goals) - 1, STEPS if len(goals) == 1 else 1)
@@ -84,7 +84,7 @@ def find_levels(problem: Problem, board: Board, options: Mapping[str, Any]) -> F
 
 def steps_of(terrain: Terrain, levels: int) -> int:
     """How many steps the progress of a search counts: those of its climbs, and its levels."""
-    return (CLIMBS if terrain.many else count_climbs(terrain)) + levels
+    return (CLIMBS if terrain.scatters else count_climbs(terrain)) + levels
 
 
 def _short(number: float) -> float:
@@ -154,7 +154,7 @@ def pick_walked(
     low = State(turned_like(board, ends[0].place, start), ends[0].shift)
     high = State(turned_like(board, ends[1].place, low.place), ends[1].shift)
     tolerance = PRECISION * step
-    if terrain.many:
+    if terrain.scatters:
         states = states_on_route(terrain, (low, high), goals, tolerance)
     else:
         route = path(terrain, low, high)
