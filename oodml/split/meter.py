@@ -24,10 +24,10 @@ def default_limit(classes: int) -> int:
 class Meter:
     """The distances of splits, and a count of them.
 
-    For `frechet` the `field` of class means measures many splits at once, at no limit (it is
-    `exact` up to some thousand classes); any other measure is asked split by split, about `limit`
-    times in all, and a search stops there with what it has. For those the field, the Fréchet
-    distance of class means, only *proposes*.
+    For `frechet` the `field` of class means measures many splits at once, at no limit, where it is
+    `exact`: up to some thousand classes, above which a search goes by slopes instead. Any other
+    measure is asked split by split, about `limit` times in all, and a search stops there with what
+    it has. For those the field, the Fréchet distance of class means, only *proposes*.
     """
 
     def __init__(self, problem: Problem, limit: int | None) -> None:
@@ -35,7 +35,9 @@ class Meter:
         self.frechet = problem.measure == "frechet"
         self.exact = self.frechet and self.field.exact
         self._distance = problem.distance
-        if self.frechet and self.field.scatters is not None:
+        classes, dimensions = problem.means.shape
+        if self.frechet and self.field.scatters is not None and classes > dimensions:
+            # The same distance, which then remembers what the slopes were asked for.
             self._distance = self.field.scatters.distance
         self._known: dict[bytes, float] = {}
         self._progress = problem.progress
