@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from oodml.bench import BenchRow, bench_retrieval
-from oodml.bench.retrieval import FAR, NEAR, Size
-from oodml.bench.splits import as_embeddings, known_distance
+from oodml.bench.retrieval import FAR, NEAR
+from oodml.bench.splits import (
+    PeerDistance,
+    _by_root,
+    _peer,
+    _sqrtm_of,
+    as_embeddings,
+    known_distance,
+)
 from oodml.bench.timing import peak_memory, timed
 from oodml.cli import main
 from oodml.shift import MEASURES
@@ -47,7 +55,7 @@ def test_ratios_are_against_the_first_way_of_a_task(monkeypatch: pytest.MonkeyPa
         BenchRow("task", "theirs", 2.0, 5e-6, "slow"),
         BenchRow("task", "absent", None, note="not installed"),
     ]
-    monkeypatch.setattr("oodml.bench.bench_splits", lambda: rows)
+    monkeypatch.setattr("oodml.bench.bench_splits", lambda **_: rows)
     shown = CliRunner().invoke(main, ["bench", "splits"])
     assert shown.exit_code == 0, shown.output
     ours, theirs, absent = (
@@ -64,7 +72,7 @@ def test_ratios_are_against_the_first_way_of_a_task(monkeypatch: pytest.MonkeyPa
 
 def test_all_ways_of_retrieval_give_the_same_metrics() -> None:
     """faiss and pytorch-metric-learning are second opinions here, where they are installed."""
-    rows = list(bench_retrieval((Size(1200, 6, 1.0, 1, d=24),)))
+    rows = list(bench_retrieval(quick=True))
     tasks = list(dict.fromkeys(row.task for row in rows))
     assert tasks[0].startswith(f"{NEAR[0]} to recall@8 and map@r, 1,200 x 24")
     assert tasks[1].startswith(f"{FAR[0]} to recall@1000")
@@ -89,3 +97,38 @@ def test_peak_memory_sees_what_was_taken_for_a_while() -> None:
             block.sum()
         del block
     assert peak.mib is None or 100 < peak.mib < 500
+
+
+def test_a_quick_run_has_every_row_and_ours_is_exact() -> None:
+    shown = CliRunner().invoke(main, ["bench", "splits", "--quick", "--json"])
+    assert shown.exit_code == 0, shown.output
+    rows = json.loads(shown.stdout)
+    tasks = list(dict.fromkeys(row["task"] for row in rows))
+    assert len(tasks) == 5
+    assert any("300 + 300 images x 64" in task for task in tasks)
+    assert any("5,000 classes x 64, 4 steps of 50 swaps" in task for task in tasks)
+    for task in tasks:
+        first = next(row for row in rows if row["task"] == task)
+        assert first["way"].startswith("oodml")
+        assert first["seconds"] > 0
+        assert first["error"] is None or first["error"] < 1e-9
+
+
+def test_the_root_of_the_bench_is_the_distance() -> None:
+    rng = np.random.default_rng(1)
+    x, y = rng.normal(size=(60, 20)), rng.normal(size=(50, 20))
+    parts = [part for side in (x, y) for part in (side.mean(axis=0), np.cov(side, rowvar=False))]
+    assert _by_root(*parts) == pytest.approx(MEASURES["frechet"](x, y), rel=1e-9)
+
+
+def test_a_peer_that_fails_says_so_and_its_formula_is_timed() -> None:
+    def broken() -> PeerDistance:
+        def distance(*_: Any) -> float:
+            raise TypeError("sqrtm() got an unexpected keyword argument 'disp'")
+
+        return distance
+
+    moments = (np.zeros(3), np.eye(3), np.ones(3), 4 * np.eye(3))
+    row = _peer("task", "peer", broken, moments, 6.0)
+    assert (row.seconds, "disp" in row.note) == (None, True)
+    assert _sqrtm_of(moments, offset=0.0) == pytest.approx(6.0)

@@ -41,17 +41,20 @@ class Size:
         return f"{self.images:,} x {self.d}, {self.each} a class"
 
 
-SIZES = (Size(5924, 60, 3.5, 3), Size(60502, 5, 2.2, 1))
+PUBLISHED = (Size(5924, 60, 3.5, 3), Size(60502, 5, 2.2, 1))
 
 
-def bench_retrieval(sizes: tuple[Size, ...] = SIZES) -> Iterator[BenchRow]:
-    """A row as each is measured; of every task, ours comes first.
+QUICK = (Size(1200, 6, 1.0, 1, d=24),)
+
+
+def bench_retrieval(*, quick: bool = False) -> Iterator[BenchRow]:
+    """A row as each is measured; of every task, ours comes first. `quick`: small sizes.
 
     Every way is run on a few images beforehand, so that loading and compiling do not count.
     """
     few = synthetic(Size(60, 5, 1.0, 1, d=8))
     list(_ways("", *few, NEAR, 1))
-    for size in sizes:
+    for size in QUICK if quick else PUBLISHED:
         vectors, labels = synthetic(size)
         for metrics in (NEAR, FAR):
             task = f"{metrics[0]} to {metrics[-2]} and map@r, {size.text}"

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("what", type=click.Choice(["splits", "retrieval"]))
+@click.option("--quick", is_flag=True, help="Small sizes, to see whether it all works.")
 @json_option
-def bench(what: str, as_json: bool) -> None:
+def bench(what: str, quick: bool, as_json: bool) -> None:
     """Measure a part of oodml beside the ways that others do it, in one run on this machine.
 
     \b
@@ -27,12 +28,12 @@ def bench(what: str, as_json: bool) -> None:
     """
     from oodml.bench import bench_retrieval, bench_splits
 
-    benches: dict[str, Callable[[], Iterable[BenchRow]]] = {
+    benches: dict[str, Callable[..., Iterable[BenchRow]]] = {
         "splits": bench_splits,
         "retrieval": bench_retrieval,
     }
     rows = []
-    for row in benches[what]():
+    for row in benches[what](quick=quick):
         rows.append(row)
         if sys.stderr.isatty():  # it takes minutes
             click.echo(f"{row.task}: {row.way}", err=True)

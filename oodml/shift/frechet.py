@@ -18,7 +18,8 @@ import scipy.linalg
 
 from oodml.embed import EmbeddingSet
 from oodml.shift.measure import Distance, Laws, Measure
-from oodml.shift.moments import class_moments
+from oodml.shift.moments import ClassMoments, class_moments
+from oodml.shift.scatter import ClassScatters
 
 Array = np.ndarray[Any, Any]
 
@@ -64,10 +65,17 @@ def frechet_on(embeddings: EmbeddingSet) -> Distance:
     """The distance between two arrays of class rows of one embedding set.
 
     Where there are no more classes than dimensions, one Gram matrix of all class means serves every
-    split: A B^T is a doubly centred block of it.
+    split: A B^T is a doubly centred block of it. Above `LARGEST` classes, see `ClassScatters`.
     """
-    moments = class_moments(embeddings)
-    if moments.means.shape[0] > moments.means.shape[1]:
+    return frechet_on_means(class_moments(embeddings))
+
+
+def frechet_on_means(moments: ClassMoments) -> Distance:
+    """The same of class means that are at hand."""
+    classes, dimensions = moments.means.shape
+    if classes > max(dimensions, LARGEST):
+        return ClassScatters(moments.means).distance
+    if classes > dimensions:
         return lambda x, y: frechet_distance(moments.means[x], moments.means[y])
     gram = moments.gram()
 
@@ -89,6 +97,7 @@ FRECHET = Measure(
     laws=Laws(rotation="exact", translation=True, power=2),
     between=frechet_distance,
     on=frechet_on,
+    on_means=frechet_on_means,
 )
 
 
@@ -107,37 +116,43 @@ class FrechetField:
     """The class means in their own span, `points` (c, r), where all distances are taken.
 
     r is at most c - 1, so nothing here is as large as the feature dimension. Above `LARGEST`
-    classes only the leading `LEADING` components are kept, and the field is not `exact`.
+    classes only the leading `LEADING` components are kept, and distances are those of `scatters`.
     """
 
     points: Array
     gram: Array
-    exact: bool
+    scatters: ClassScatters | None = None
+
+    @property
+    def exact(self) -> bool:
+        """Whether the points have all that there is of the class means."""
+        return self.scatters is None
 
     @classmethod
     def of(cls, means: Array) -> FrechetField:
         """The field of class means `(c, d)`; distances do not change under this rotation."""
+        if len(means) > LARGEST:
+            scatters = ClassScatters(means)
+            return cls(scatters.leading(LEADING), np.empty((0, 0)), scatters)
         centred = means - means.mean(axis=0)
-        exact = len(centred) <= LARGEST
         if len(centred) <= centred.shape[1]:
             values, vectors = np.linalg.eigh(centred @ centred.T)
             kept = values > 1e-14 * max(values[-1], 0.0)
             points = (vectors[:, kept] * np.sqrt(values[kept]))[:, ::-1]
         else:
             points = centred @ np.linalg.eigh(centred.T @ centred)[1][:, ::-1]
-        points = points if exact else points[:, :LEADING]
         if points.shape[1] == 0:
             points = np.zeros((len(means), 1))
         points = np.ascontiguousarray(points)
-        return cls(points, points @ points.T if exact else np.empty((0, 0)), exact)
+        return cls(points, points @ points.T)
 
     def distances(self, train: Array, test: Array) -> Array:
         """The distances `(b,)` of b splits: class rows `(b, n)` against `(b, m)`."""
         n, m = train.shape[1], test.shape[1]
         _check(n, m)
-        if not self.exact:
+        if self.scatters is not None:
             pairs = zip(train, test, strict=True)
-            return np.array([frechet_distance(self.points[x], self.points[y]) for x, y in pairs])
+            return np.array([self.scatters.distance(x, y) for x, y in pairs])
         step = max(1, _PIECE // max(n * n, m * m))
         # The smaller of the two forms of A B^T: by the classes, or by the dimensions.
         flat = self.points.shape[1] < min(n, m)

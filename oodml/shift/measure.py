@@ -10,6 +10,7 @@ import numpy as np
 
 from oodml.embed import EmbeddingSet
 from oodml.embed.embeddings import check_finite
+from oodml.shift.moments import ClassMoments
 
 Array = np.ndarray[Any, Any]
 Distance = Callable[[Array, Array], float]
@@ -40,8 +41,8 @@ class Measure:
     whatever must be the same for all splits of one data set and gives the distance as a function of
     two arrays of class rows (indices into `embeddings.classes`). `needs` says what it reads of a
     class: its mean, its mean and covariance, or all its images; in the short form every class is
-    one image. `parameters` are the values in use, and `variant(**parameters)` is the same measure
-    with others.
+    one image. `on_means`, where there is one, is `on` for class means at hand. `parameters` are the
+    values in use, and `variant(**parameters)` is the same measure with others.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Measure:
     laws: Laws
     between: Callable[[Array, Array], float]
     on: Callable[[EmbeddingSet], Distance]
+    on_means: Callable[[ClassMoments], Distance] | None = None
     parameters: Mapping[str, Any] = field(default_factory=dict, hash=False)
     variant: Callable[..., Measure] | None = None
 

@@ -82,7 +82,9 @@ def _rbf_form(means: Array) -> Form:
 
 def _polynomial_form(means: Array) -> Form:
     dimension = means.shape[1]
-    return quadratic_form(means, lambda x, y: (x @ y.T / dimension + 1) ** 3)
+    return quadratic_form(
+        means.astype(np.float64, copy=False), lambda x, y: (x @ y.T / dimension + 1) ** 3
+    )
 
 
 def median_distance(points: Array) -> float:

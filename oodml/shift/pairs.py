@@ -15,7 +15,7 @@ _BLOCK = 1024
 
 def centred(points: Array) -> Array:
     """Points about their common mean; what only rounding moved off that mean is put back on it."""
-    moved: Array = points - points.mean(axis=0)
+    moved: Array = points - points.mean(axis=0, dtype=np.float64)
     moved[np.abs(moved) <= 1e-14 * np.abs(points).max()] = 0.0
     return moved
 

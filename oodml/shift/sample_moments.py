@@ -109,9 +109,12 @@ def quick_moments_distance(x: SampleMoments, y: SampleMoments) -> float | None:
     """
     a, b = x.covariance(), y.covariance()
     try:
-        values = scipy.linalg.eigh(b, a, type=2, eigvals_only=True)
+        low = scipy.linalg.cholesky(a, lower=True, check_finite=False)
     except scipy.linalg.LinAlgError:
         return None
+    # LAPACK's own reduction of the generalised problem can take ten times as long.
+    product = between_factors(low, b)
+    values = scipy.linalg.eigvalsh(product, overwrite_a=True, check_finite=False)
     roots = np.sqrt(np.maximum(values, 0.0))
     rounding = _EPS * float(np.linalg.norm(a) * np.linalg.norm(b)) / len(a)
     if not rounding:
@@ -119,6 +122,13 @@ def quick_moments_distance(x: SampleMoments, y: SampleMoments) -> float | None:
     lost = float(np.linalg.norm(rounding / np.maximum(roots, np.sqrt(rounding))))
     distance = _combine(x, y, float(roots.sum()))
     return distance if lost <= 1e-8 * distance else None
+
+
+def between_factors(low: Array, b: Array) -> Array:
+    """L^T B L for a lower triangle L and a symmetric B, in half the time of two full products."""
+    left = scipy.linalg.blas.dtrmm(1.0, low, b.T, lower=1, trans_a=1)
+    product: Array = scipy.linalg.blas.dtrmm(1.0, low, left, side=1, lower=1, overwrite_b=1)
+    return product
 
 
 def _combine(x: SampleMoments, y: SampleMoments, roots: float) -> float:

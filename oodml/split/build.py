@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, TypedDict, Unpack
 
 import numpy as np
@@ -51,21 +52,30 @@ def build_splits(
     5,000 classes; 0 for none) and 5 `controls`: see `calibrate`, which takes these arguments.
     Raises `SplitError` where there are fewer than 4 classes, or the classes cannot be told apart.
     """
-    _check(embeddings, levels)
-    method = SEARCHES[search]
-    chosen = _resolved(search, method, options or {})
     problem = make_problem(embeddings, measure, levels=levels, seed=seed)
-    if np.ptp(problem.means, axis=0).max() <= 1e-12 * np.abs(problem.means).max():
+    if progress := chance.get("progress"):
+        problem = replace(problem, progress=progress)
+    return calibrate(_solved(embeddings, problem, search, options or {}), embeddings, **chance)
+
+
+def _solved(
+    embeddings: EmbeddingSet, problem: Problem, search: str, options: Mapping[str, Any]
+) -> SplitSequence:
+    """The splits that a search finds for a problem of these embeddings."""
+    method = SEARCHES[search]
+    chosen = _resolved(search, method, options)
+    lowest, highest = problem.means.min(axis=0), problem.means.max(axis=0)
+    if (highest - lowest).max() <= 1e-12 * max(highest.max(), -lowest.min()):
         raise SplitError(
             f"All class means of {embeddings.dataset!r} are equal; splits need classes that differ."
         )
     with blas_threads(len(embeddings.classes)):
         found = method.find(problem, chosen)
     splits = (
-        make_split(embeddings.classes, candidate, rank, seed)
+        make_split(embeddings.classes, candidate, rank, problem.seed)
         for rank, candidate in enumerate(found.levels, start=1)
     )
-    sequence = SplitSequence(
+    return SplitSequence(
         dataset=embeddings.dataset,
         splits=tuple(splits),
         class_fingerprint=embeddings.class_fingerprint(),
@@ -73,16 +83,16 @@ def build_splits(
         encoder=embeddings.encoder,
         measure=problem.measure,
         search=search,
-        seed=seed,
+        seed=problem.seed,
         options={**chosen, **({"found": dict(found.facts)} if found.facts else {})},
     )
-    return calibrate(sequence, embeddings, **chance)
 
 
 def make_problem(
     embeddings: EmbeddingSet, measure: str = "frechet", *, levels: int = 9, seed: int = 0
 ) -> Problem:
     """What a search is given: class means, the measure on these embeddings, and the start."""
+    _check(embeddings, levels)
     moments = class_moments(embeddings)
     found = find_measure(measure)
     return Problem(
@@ -92,7 +102,7 @@ def make_problem(
         measure=found.name,
         means=moments.means,
         name_rank=np.argsort(np.argsort(np.array(embeddings.classes))),
-        distance=found.on(embeddings),
+        distance=found.on_means(moments) if found.on_means else found.on(embeddings),
         start=start_sides(embeddings),
         levels=levels,
         seed=seed,

@@ -21,7 +21,7 @@ from threadpoolctl import threadpool_limits
 from oodml.embed import EmbeddingSet
 from oodml.errors import SplitError
 from oodml.shift import class_moments, find_measure
-from oodml.shift.frechet import FRECHET, FrechetField
+from oodml.shift.frechet import FRECHET, LARGEST, FrechetField
 from oodml.split.calibration import Calibration, nine_digits
 from oodml.split.meter import blas_threads
 from oodml.split.sequence import (
@@ -206,21 +206,17 @@ def distance_blocks(embeddings: EmbeddingSet, measure: str) -> Blocks:
     They come in order and in blocks `(k,)`: of many splits for `frechet`, else of one.
     """
     found = find_measure(measure)
+    if found.name == FRECHET.name and len(embeddings.classes) <= LARGEST:
+        field = FrechetField.of(class_moments(embeddings).means)
+        return partial(_on_threads, field.distances)
     distance = found.on(embeddings)
 
-    def one_by_one(train: Array, test: Array) -> Array:
-        return np.array([distance(x, y) for x, y in zip(train, test, strict=True)])
-
-    if found.name == FRECHET.name:
-        field = FrechetField.of(class_moments(embeddings).means)
-        return partial(_on_threads, field.distances if field.exact else one_by_one)
-
-    def single(train: Array, test: Array) -> Iterator[Array]:
+    def one_by_one(train: Array, test: Array) -> Iterator[Array]:
         with blas_threads(len(embeddings.classes)):
-            for at in range(len(train)):
-                yield one_by_one(train[at : at + 1], test[at : at + 1])
+            for x, y in zip(train, test, strict=True):
+                yield np.array([distance(x, y)])
 
-    return single
+    return one_by_one
 
 
 def _on_threads(distances: Distances, train: Array, test: Array) -> Iterator[Array]:

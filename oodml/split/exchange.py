@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from oodml.shift.scatter import ClassScatters
 from oodml.split.constraints import FREE, SMALLEST_SIDE, TEST, TRAIN, Board
 from oodml.split.meter import Meter
 from oodml.store import frozen
@@ -56,6 +57,11 @@ class Terrain:
 
     board: Board
     meter: Meter
+
+    @property
+    def scatters(self) -> ClassScatters | None:
+        """The slopes of the measure, where there are so many classes that a search goes by them."""
+        return self.meter.field.scatters if self.meter.frechet and self.board.single else None
 
     def states(self, places: list[Array]) -> list[State]:
         """The states of some places."""

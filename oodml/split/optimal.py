@@ -21,10 +21,11 @@ from oodml.errors import SplitError
 from oodml.split.constraints import OUT, Board, two_sided
 from oodml.split.enumerate import all_places, few_enough
 from oodml.split.exchange import EQUAL, State, Terrain, best_of
+from oodml.split.many import CLIMBS, ends_by_slope, states_on_route
 from oodml.split.meter import Meter
 from oodml.split.path import path, turned_like
 from oodml.split.problem import Found, Problem, Search
-from oodml.split.starts import extremes
+from oodml.split.starts import count_climbs, extremes
 
 Array = np.ndarray[Any, Any]
 log = logging.getLogger(__name__)
@@ -48,13 +49,15 @@ def search_optimal(problem: Problem, options: Mapping[str, Any]) -> Found:
 def find_levels(problem: Problem, board: Board, options: Mapping[str, Any]) -> Found:
     """The levels of a board, or the one split at the option `target`."""
     terrain = Terrain(board, Meter(problem, options["trials"]))
+    terrain.meter.plan(steps_of(terrain, problem.levels))
     listed = few_enough(board, terrain.meter.left)
     if listed:
         places = all_places(board)
         shifts = terrain.shifts(places)
         low, high = (State(places[i], float(shifts[i])) for i in (shifts.argmin(), shifts.argmax()))
     else:
-        low, high = extremes(terrain, board.place_of(problem.start))
+        ends = ends_by_slope if terrain.scatters else extremes
+        low, high = ends(terrain, board.place_of(problem.start))
     goals = goals_of(options["target"], low.shift, high.shift, problem.levels)
     step = (high.shift - low.shift) / max(len(goals) - 1, STEPS if len(goals) == 1 else 1)
     start = board.place_of(problem.start)
@@ -77,6 +80,11 @@ def find_levels(problem: Problem, board: Board, options: Mapping[str, Any]) -> F
         "distances": terrain.meter.spent,
     }
     return Found(candidates, facts)
+
+
+def steps_of(terrain: Terrain, levels: int) -> int:
+    """How many steps the progress of a search counts: those of its climbs, and its levels."""
+    return (CLIMBS if terrain.scatters else count_climbs(terrain)) + levels
 
 
 def _short(number: float) -> float:
@@ -145,10 +153,14 @@ def pick_walked(
     board = terrain.board
     low = State(turned_like(board, ends[0].place, start), ends[0].shift)
     high = State(turned_like(board, ends[1].place, low.place), ends[1].shift)
-    route = path(terrain, low, high)
+    tolerance = PRECISION * step
+    if terrain.scatters:
+        states = states_on_route(terrain, (low, high), goals, tolerance)
+    else:
+        route = path(terrain, low, high)
+        states = [_nearest(terrain, route, goal, tolerance) for goal in goals]
     chosen, before = [], start
-    for goal in goals:
-        state = _nearest(terrain, route, goal, PRECISION * step)
+    for state in states:
         before = turned_like(board, state.place, before)
         chosen.append(State(before, state.shift))
     return chosen
@@ -156,6 +168,7 @@ def pick_walked(
 
 def _nearest(terrain: Terrain, route: list[State], goal: float, tolerance: float) -> State:
     """A state at the goal: exchanges from the nearest state of a route, else from the next ones."""
+    terrain.meter.advance()
     away = np.abs([state.shift - goal for state in route])
     best = route[int(away.argmin())]
     for i in np.argsort(away, kind="stable")[:TRIES].tolist():

@@ -12,6 +12,11 @@ from oodml.shift import Distance
 from oodml.store import frozen
 
 Array = np.ndarray[Any, Any]
+Progress = Callable[[int, int], None]
+
+
+def no_progress(done: int, total: int) -> None:
+    """What a search reports to where nobody looks: `done` of about `total` steps."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,7 +58,8 @@ class Problem:
     """Classes to be split: their means `(c, d)`, the distance of two sets of rows, the start.
 
     `name_rank` (c,) is the place of each class in name order, which settles equal scores; `counts`
-    (c,) are the images of each class, `groups` its superclasses, if there are any.
+    (c,) are the images of each class, `groups` its superclasses, if there are any. The search tells
+    `progress` how far it is.
     """
 
     names: tuple[str, ...]
@@ -66,6 +72,7 @@ class Problem:
     start: Sides
     levels: int
     seed: int
+    progress: Progress = no_progress
 
     def candidate(self, sides: Sides) -> Candidate:
         return Candidate(sides, float(self.distance(sides.train, sides.test)))

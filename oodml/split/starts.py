@@ -27,17 +27,29 @@ def extremes(terrain: Terrain, given: Array) -> tuple[State, State]:
     `frechet`, either end may spend 30 % of its trials.
     """
     starts = terrain.states(start_places(terrain, given))
-    few = not terrain.meter.exact or len(terrain.board.units) > MANY_UNITS
+    few = _few_climbs(terrain)
     ends = []
     for share, aim in ((0.3, -math.inf), (0.6, math.inf)):
         terrain.meter.allow(share)
         order = np.argsort([-np.sign(aim) * state.shift for state in starts], kind="stable")
         count = CLIMBED_BY_TRIAL if few else CLIMBED
-        tops = [terrain.climb(starts[i], aim) for i in order[:count].tolist()]
+        tops = []
+        for i in order[:count].tolist():
+            tops.append(terrain.climb(starts[i], aim))
+            terrain.meter.advance()
         best = best_of(tops, aim)
         ends.append(best if few else kicked(terrain, best, aim))
     terrain.meter.allow(1.0)
     return ends[0], ends[1]
+
+
+def count_climbs(terrain: Terrain) -> int:
+    """How many climbs `extremes` makes at most."""
+    return 2 * (CLIMBED_BY_TRIAL if _few_climbs(terrain) else CLIMBED + KICKS)
+
+
+def _few_climbs(terrain: Terrain) -> bool:
+    return not terrain.meter.exact or len(terrain.board.units) > MANY_UNITS
 
 
 def kicked(terrain: Terrain, best: State, aim: float) -> State:
@@ -60,6 +72,7 @@ def kicked(terrain: Terrain, best: State, aim: float) -> State:
         if not terrain.board.single and not terrain.board.allowed(place):
             continue
         state = terrain.climb(terrain.states([place])[0], aim)
+        terrain.meter.advance()
         best = best_of([best, state], aim)
     return best
 
