@@ -195,7 +195,7 @@ def _torchmetrics() -> PeerDistance:
     import torch
 
     compute = importlib.import_module("torchmetrics.image.fid")._compute_fid
-    return lambda *moments: float(compute(*map(torch.from_numpy, moments)))
+    return lambda *moments: float(compute(*map(torch.tensor, moments)))
 
 
 def _pot() -> PeerDistance:

@@ -108,15 +108,15 @@ def quick_moments_distance(x: SampleMoments, y: SampleMoments) -> float | None:
     the sum of this came near 1e-8 of the distance, it was at least 30 times the true error.
     """
     a, b = x.covariance(), y.covariance()
+    rounding = _EPS * float(np.linalg.norm(a) * np.linalg.norm(b)) / len(a)
     try:
-        low = scipy.linalg.cholesky(a, lower=True, check_finite=False)
+        low = scipy.linalg.cholesky(a.T, lower=True, overwrite_a=True, check_finite=False)
     except scipy.linalg.LinAlgError:
         return None
     # LAPACK's own reduction of the generalised problem can take ten times as long.
     product = between_factors(low, b)
     values = scipy.linalg.eigvalsh(product, overwrite_a=True, check_finite=False)
     roots = np.sqrt(np.maximum(values, 0.0))
-    rounding = _EPS * float(np.linalg.norm(a) * np.linalg.norm(b)) / len(a)
     if not rounding:
         return None
     lost = float(np.linalg.norm(rounding / np.maximum(roots, np.sqrt(rounding))))
@@ -125,8 +125,11 @@ def quick_moments_distance(x: SampleMoments, y: SampleMoments) -> float | None:
 
 
 def between_factors(low: Array, b: Array) -> Array:
-    """L^T B L for a lower triangle L and a symmetric B, in half the time of two full products."""
-    left = scipy.linalg.blas.dtrmm(1.0, low, b.T, lower=1, trans_a=1)
+    """L^T B L for a lower triangle L and a symmetric B, in half the time of two full products.
+
+    B is overwritten, so that nothing is copied.
+    """
+    left = scipy.linalg.blas.dtrmm(1.0, low, b.T, lower=1, trans_a=1, overwrite_b=1)
     product: Array = scipy.linalg.blas.dtrmm(1.0, low, left, side=1, lower=1, overwrite_b=1)
     return product
 
