@@ -234,7 +234,7 @@ def test_the_bar_of_a_build_is_fed_and_silent_without_a_terminal(
 
     @contextmanager
     def bar(what: str) -> Iterator[Callable[[int, int], None]]:
-        assert what == "optimal search"
+        assert what == "Building splits"
         yield lambda done, total: told.append((done, total))
 
     monkeypatch.setattr(import_module("oodml.cli.splits"), "progress_bar", bar)
