@@ -151,8 +151,7 @@ def check_images(vectors: ArrayLike, labels: ArrayLike) -> tuple[NDArray[Any], N
     Or where a row holds NaN or Inf.
     """
     given, tags = _read(vectors, labels)
-    finite, _ = _measured(given, np.arange(len(given)), None)
-    refuse_rows(np.flatnonzero(~finite), len(given), "hold NaN or Inf in float32")
+    _refuse_infinite(_lengths(given, np.arange(len(given)), None), np.arange(len(given)))
     return given, tags
 
 
@@ -200,8 +199,8 @@ def _read_mask(mask: ArrayLike | None, count: int) -> NDArray[np.bool_]:
 
 def _make_rows(vectors: NDArray[Any], order: NDArray[np.int64], similarity: str) -> Rows:
     """The vectors with what is needed to prepare any block of them, in two passes at most."""
-    finite, lengths = _measured(vectors, order, None)
-    refuse_rows(order[~finite], len(order), "hold NaN or Inf in float32")
+    lengths = _lengths(vectors, order, None)
+    _refuse_infinite(lengths, order)
     centre = None
     if similarity == "cosine":
         refuse_rows(order[lengths == 0], len(order), "are zero, which has no cosine")
@@ -209,12 +208,16 @@ def _make_rows(vectors: NDArray[Any], order: NDArray[np.int64], similarity: str)
         return Rows(vectors, order, similarity, None, lengths, sizes, None)
     if similarity == "euclidean":
         centre = sum(b.sum(axis=0, dtype=np.float64) for b in _blocks(vectors, order)) / len(order)
-        lengths = _measured(vectors, order, centre)[1]
+        lengths = _lengths(vectors, order, centre)
     # A power of two changes no digit, so that ranks do not depend on the unit of length.
     unit = 2.0 ** np.ceil(np.log2(lengths.max())) if lengths.any() else 1.0
     scaled = (lengths / unit).astype(np.float32)
     halves = scaled * scaled / np.float32(2) if similarity == "euclidean" else None
     return Rows(vectors, order, similarity, centre, np.full(len(order), unit), scaled, halves)
+
+
+def _refuse_infinite(lengths: NDArray[np.float64], rows: NDArray[np.int64]) -> None:
+    refuse_rows(rows[~np.isfinite(lengths)], len(rows), "hold NaN or Inf in float32")
 
 
 def _blocks(vectors: NDArray[Any], order: NDArray[np.int64]) -> Iterator[NDArray[np.float32]]:
@@ -223,18 +226,17 @@ def _blocks(vectors: NDArray[Any], order: NDArray[np.int64]) -> Iterator[NDArray
             yield vectors[order[start : start + _BLOCK]].astype(np.float32, copy=False)
 
 
-def _measured(
+def _lengths(
     vectors: NDArray[Any], order: NDArray[np.int64], centre: NDArray[np.float64] | None
-) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
-    """Which rows are finite, and their lengths from the centre, (n,) each.
+) -> NDArray[np.float64]:
+    """The lengths of the rows from the centre, (n,); not finite where a row is not.
 
     In float64, because the squares of what fits float32 need not fit it.
     """
-    finite, lengths = np.empty(len(order), bool), np.empty(len(order))
+    lengths = np.empty(len(order))
     start = 0
     for block in _blocks(vectors, order):
         rows = block if centre is None else block - centre
         at = slice(start, start := start + len(block))
-        finite[at] = np.isfinite(rows).all(axis=1)
         lengths[at] = np.sqrt(np.einsum("ij,ij->i", rows, rows, dtype=np.float64))
-    return finite, lengths
+    return lengths

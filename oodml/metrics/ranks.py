@@ -245,8 +245,7 @@ def _stream(pool: Pool, how: Settings, depth: int) -> Iterator[Ranks]:
 def _tile_ranks(pool: Pool, how: Settings, at: int, count: int) -> PartialRanks:
     kind = how.device.split(":")[0]
     with full_float32(how.device):
-        with plain_arithmetic(how.device):
-            targets = find_targets(pool, how.device)
+        targets = find_targets(pool, how.device)
         counter = find_counter(how.engine, kind, pool.asking * pool.found)
         counts = np.zeros(len(targets.values), np.int32)
         tally = Tally(pool, targets, counter, how.device, counts)

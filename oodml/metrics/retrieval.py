@@ -228,9 +228,10 @@ def _average_precision(
 
 def by_sizes(ranks: Ranks, one: Callable[[int, int], float]) -> Values:
     """What depends only on a query's numbers of positives and of others, computed once for each."""
-    sizes = np.stack([ranks.positives, ranks.gallery], axis=1)
-    pairs, where = np.unique(sizes, axis=0, return_inverse=True)
-    return np.array([one(int(r), int(n)) for r, n in pairs])[where.ravel()]
+    most = int(ranks.gallery.max()) + 1
+    keys, where = np.unique(ranks.positives * most + ranks.gallery, return_inverse=True)
+    values = [one(*divmod(key, most)) for key in keys.tolist()]
+    return np.array(values)[where]
 
 
 def _whole(metric: str, text: str, form: str) -> int:

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oodml.metrics.counting import Counter, Thresholds, sort_rows
-from oodml.metrics.device import plain_arithmetic
+from oodml.metrics.device import in_threads, plain_arithmetic
 from oodml.metrics.pool import Pool
 
 if TYPE_CHECKING:
@@ -55,16 +55,27 @@ def find_targets(pool: Pool, device: str) -> Targets:
     lengths = np.where(positives > 0, positives + 1, 0)
     starts = np.concatenate([[0], np.cumsum(lengths)])
     values = np.empty(starts[-1], np.float32)
+
+    def fill(chunk: tuple[range, list[range]]) -> None:
+        rows, gallery = chunk
+        with plain_arithmetic(device):
+            found = _targets_of(pool, rows, gallery, device)
+        values[starts[rows.start] : starts[rows.stop]] = found
+
+    for _ in in_threads(fill, _chunks(pool), device):
+        pass
+    full = np.concatenate([starts, np.full(len(pool.order) - pool.asking, starts[-1])])
+    return Targets(values, full)
+
+
+def _chunks(pool: Pool) -> Iterator[tuple[range, list[range]]]:
+    """Some queries, and the parts of the gallery that hold their classes."""
     for first, last in _class_chunks(pool):
         gallery = [pool.of_classes(part, first, last) for part in pool.parts[::2]]
         for part in pool.parts[:2]:
             asking = pool.of_classes(part, first, last)
             for low in range(asking.start, asking.stop, _CHUNK):
-                rows = range(low, min(low + _CHUNK, asking.stop))
-                found = _targets_of(pool, rows, gallery, device)
-                values[starts[rows.start] : starts[rows.stop]] = found
-    full = np.concatenate([starts, np.full(len(pool.order) - pool.asking, starts[-1])])
-    return Targets(values, full)
+                yield range(low, min(low + _CHUNK, asking.stop)), [g for g in gallery if len(g)]
 
 
 def _class_chunks(pool: Pool) -> Iterator[tuple[int, int]]:
@@ -81,6 +92,8 @@ def _targets_of(pool: Pool, rows: range, gallery: list[range], device: str) -> N
     """The thresholds of some queries, of whose positives the gallery's images are a superset."""
     import torch
 
+    if not gallery:
+        return np.zeros(0, np.float32)
     columns = torch.cat([torch.arange(part.start, part.stop) for part in gallery])
     similarity = torch.cat([products(pool, rows, part, device) for part in gallery], dim=1)
     groups = torch.from_numpy(pool.groups)
