@@ -78,7 +78,7 @@ def test_all_ways_of_retrieval_give_the_same_metrics() -> None:
     assert tasks[1].startswith(f"{FAR[0]} to recall@1000")
     for task in tasks[:2]:
         first, *others = (row for row in rows if row.task == task)
-        assert (first.way, len(others)) == ("oodml", 5)
+        assert (first.way, len(others)) == ("oodml", 6)
         values = dict(text.rsplit(" ", 1) for text in first.note.split("; ")[-1].split(", "))
         assert 0.3 < float(values["recall@1"]) < 0.999
         for row in others:
