@@ -104,7 +104,7 @@ def test_a_quick_run_has_every_row_and_ours_is_exact() -> None:
     assert shown.exit_code == 0, shown.output
     rows = json.loads(shown.stdout)
     tasks = list(dict.fromkeys(row["task"] for row in rows))
-    assert len(tasks) == 5
+    assert len(tasks) == 6
     assert any("300 + 300 images x 64" in task for task in tasks)
     assert any("5,000 classes x 64, 4 steps of 50 swaps" in task for task in tasks)
     for task in tasks:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import importlib
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from oodml.bench.timing import BenchRow, timed
 from oodml.embed import EmbeddingSet
@@ -111,10 +113,26 @@ def _sample_distances(sizes: Sizes, seed: int) -> Iterator[BenchRow]:
     given = tuple(part for side in sides for part in (side.mean, side.covariance()))
     task = f"one distance, {sizes.images:,} + {sizes.images:,} images x {sizes.dimension}"
     truth = _by_root(*given)
-    seconds, value = timed(lambda: moments_distance(*sides), repeats=3)
     note = "moments given; errors against the root by eigh in float64"
-    yield BenchRow(task, "oodml", seconds, abs(value - truth) / truth, note)
-    yield from _peers(task, (given[0], given[1], given[2], given[3]), truth)
+    for threads, name in ((None, task), (1, f"{task}, one thread")):
+        with _threads(threads):
+            seconds, value = timed(lambda: moments_distance(*sides), repeats=3)
+            yield BenchRow(name, "oodml", seconds, abs(value - truth) / truth, note)
+            yield from _peers(name, (given[0], given[1], given[2], given[3]), truth)
+
+
+@contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    """All linear algebra on so many threads; None: as many as it takes by itself."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        with threadpool_limits(count, "blas"):
+            yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _by_root(mx: Array, sx: Array, my: Array, sy: Array) -> float:
