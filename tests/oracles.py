@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from itertools import combinations
 
 TIE = 1e-6
@@ -20,8 +21,8 @@ def length(x):
 
 
 def centred(vectors):
-    mean = [sum(column) / len(vectors) for column in zip(*vectors, strict=True)]
-    return [[a - b for a, b in zip(row, mean, strict=True)] for row in vectors]
+    middle = [statistics.median(column) for column in zip(*vectors, strict=True)]
+    return [[a - b for a, b in zip(row, middle, strict=True)] for row in vectors]
 
 
 def similarity(kind, x, y):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -51,15 +52,42 @@ def test_replicates_are_the_metrics_of_the_classes_that_are_left():
         assert {name: row[group] for name, row in found.items()} == pytest.approx(expected)
 
 
-def test_a_group_that_is_not_there_has_no_replicate():
+def test_without_a_group_that_is_not_there_nothing_changes():
     vectors = toy_embeddings(classes=6)
     groups = {label: label // 2 for label in range(10)}
     found = leave_groups_out(vectors.vectors, vectors.labels, by_kind(["intra"])[1], groups)
-    assert np.isfinite(found["intra"]).tolist() == [True] * 3 + [False] * 2
-    alone = leave_groups_out(
-        vectors.vectors, vectors.labels, by_kind(["intra"])[1], dict.fromkeys(range(6), 0)
-    )
-    assert np.isnan(alone["intra"]).all()
+    whole = evaluate(vectors.vectors, vectors.labels, "intra")["intra"]
+    assert found["intra"][3:].tolist() == [whole] * 2
+    assert (found["intra"][:3] != whole).all()
+
+
+def test_what_is_not_defined_without_a_group_is_no_number_and_stops_nothing():
+    """Of two test classes, one is left: no distance between classes, nothing to be clustered."""
+    vectors = toy_embeddings(classes=2)
+    sets = by_kind(["inter", "nmi", "norm-mean"])[1]
+    found = leave_groups_out(vectors.vectors, vectors.labels, sets, {0: 0, 1: 1})
+    assert np.isnan(found["inter"]).all()
+    assert np.isnan(found["nmi"]).all()
+    assert np.isfinite(found["norm-mean"]).all()
+    alone = leave_groups_out(vectors.vectors, vectors.labels, sets, {0: 0, 1: 0})
+    assert np.isnan(alone["norm-mean"]).all()
+
+
+def test_undefined_intervals_are_null_in_json():
+    vectors = toy_embeddings(classes=8)
+    sequence = oodml.build_splits(vectors, levels=3, options={"remove": False}, partitions=0)
+    ranks = range(1, len(sequence.splits) + 1)
+    cards = [
+        replace(
+            score_split(vectors, sequence, rank, subject=Subject(), metrics=["inter"]),
+            replicates={"inter": np.full(8, np.nan)},
+        )
+        for rank in ranks
+    ]
+    record = json.loads(json.dumps(build_curve(cards, "inter").to_json(), allow_nan=False))
+    assert record["ags_low"] is record["ags_high"] is None
+    assert record["low"] == [None] * len(cards)
+    assert record["ags"] > 0
 
 
 def test_cards_carry_values_and_replicates_and_come_back_from_json(scored):
@@ -83,9 +111,9 @@ def test_intervals_of_curves_are_those_of_the_jackknife(scored):
     curve = build_curve(cards, "intra")
     for at, card in enumerate(cards):
         row = card.replicates["intra"]
-        row = row[np.isfinite(row)]
+        assert len(row) == 20
         variance = (len(row) - 1) / len(row) * ((row - row.mean()) ** 2).sum()
-        half = t.ppf(0.975, len(row) - 1) * np.sqrt(variance)
+        half = t.ppf(0.975, min(len(card.classes), 20) - 1) * np.sqrt(variance)
         assert curve.high[at] - curve.mean[at] == pytest.approx(half)
     assert curve.ags_low < curve.ags < curve.ags_high
     assert "deterministic" in curve.note

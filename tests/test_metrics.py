@@ -349,7 +349,7 @@ def test_values_that_are_not_of_these_queries_are_refused():
     ("name", "message"),
     [
         ("recal@1", "'recal' is not among the metrics; nearest: recall"),
-        ("recall", r"recall@k with a whole k of at least 1"),
+        ("recall", r"'recall' is no metric; expected recall@k with a whole k of at least 1"),
         ("recall@0", r"recall@k with a whole k of at least 1, such as recall@4"),
         ("recall@-1", "at least 1"),
         ("recall@1.5", "at least 1"),

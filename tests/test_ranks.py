@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+from dataclasses import replace
+from importlib import import_module
+from itertools import zip_longest
 
 import numpy as np
 import oracles
@@ -196,12 +199,26 @@ def test_shards_are_merged_once_each_and_of_the_same_images():
     for wrong in (parts[:2], [*parts, parts[0]], [parts[0], parts[0], parts[1]]):
         with pytest.raises(DataError, match="of 3 were given; expected each once"):
             Ranks.merge(wrong)
-    other = rank_shard(*clustered(6, 5, 8), (2, 3))
-    with pytest.raises(DataError, match="all of the same images"):
-        Ranks.merge([*parts[:2], other])
+    others = [
+        rank_shard(*clustered(6, 5, 8), (2, 3)),
+        rank_shard(*clustered(6, 4, 8, noise=0.5), (2, 3)),
+        rank_shard(vectors, np.roll(labels, 1), (2, 3)),
+        rank_shard(vectors, labels, (2, 3), similarity="dot"),
+        replace(parts[2], edge=8192),
+    ]
+    for other in others:
+        with pytest.raises(DataError, match="all of the same images, vectors, similarity"):
+            Ranks.merge([*parts[:2], other])
+    with pytest.raises(ValueError, match="no shards to be merged"):
+        Ranks.merge([])
     for shard in ((3, 3), (-1, 3), (0, 0)):
         with pytest.raises(ValueError, match="expected \\(i, n\\)"):
             rank_shard(vectors, labels, shard)
+
+
+def test_shards_that_do_not_fit_the_budget_say_so():
+    with pytest.raises(DataError, match="380 positives do not fit 0"):
+        rank_shard(*clustered(1, 20, 4), (0, 1), budget_mb=0.001)
 
 
 def test_vectors_on_disk_are_read_block_by_block(tmp_path):
@@ -271,13 +288,18 @@ def test_euclidean_is_right_far_from_the_origin():
     assert_same(near, far)
 
 
-def test_an_outlier_does_not_blur_the_others():
+@pytest.mark.parametrize("similarity", ["dot", "euclidean"])
+def test_an_outlier_does_not_blur_the_others(similarity):
     """Ties are relative to the vectors compared, not to the longest of all."""
     vectors, labels = clear_data(3)
     vectors, labels = np.concatenate([vectors, [[1e7] * 5]]), np.append(labels, 50)
-    found = rank_positives(vectors, labels, similarity="dot")
+    found = rank_positives(vectors, labels, similarity=similarity)
     for row, ranks in rows_of(found).items():
-        assert ranks == oracles.ranks_of(vectors.tolist(), labels, row, "dot")
+        assert ranks == oracles.ranks_of(vectors.tolist(), labels, row, similarity)
+    assert not found.tied.any()
+    vectors[-1] = 1e30
+    with pytest.raises(DataError, match="more than float32 can compare"):
+        rank_positives(vectors, labels, similarity=similarity)
 
 
 # Edges -------------------------------------------------------------------------------------------
@@ -316,10 +338,16 @@ def test_settings_of_the_caller_change_nothing_and_stay():
     try:
         products.fp32_precision = "bf16"
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            for block in rank_stream(vectors, labels):
+            streams = [rank_stream(vectors, labels, budget_mb=mb) for mb in (512, 0.1, 0.1)]
+            steps = []
+            for blocks in zip_longest(*streams):  # a block of each in turn
+                steps.append(blocks)
                 assert torch.is_autocast_enabled("cpu")
                 assert not torch.is_inference_mode_enabled()
-                np.testing.assert_array_equal(block.ranks, expected)
+        assert len(steps) > 3
+        for blocks in zip(*steps, strict=True):
+            ranks = np.concatenate([block.ranks for block in blocks if block])
+            np.testing.assert_array_equal(ranks, expected)
         assert products.fp32_precision == "bf16"
     finally:
         products.fp32_precision = before
@@ -386,5 +414,21 @@ def test_unknown_settings_are_mistakes_of_the_caller():
         rank_positives(vectors, labels, engine="abacus")
     with pytest.raises(TypeError, match="similarty"):
         rank_positives(vectors, labels, similarty="dot")
-    with pytest.raises(UnknownNameError, match="Device 'gpu' cannot be used here"):
-        rank_positives(vectors, labels, device="gpu")
+    with pytest.raises(ValueError, match="budget_mb is nan; expected a number of at least 0"):
+        rank_positives(vectors, labels, budget_mb=float("nan"))
+    for device in ("gpu", "meta", "privateuseone"):
+        with pytest.raises(UnknownNameError, match=f"Device '{device}' cannot be used here"):
+            rank_positives(vectors, labels, device=device)
+    assert rank_positives(vectors, labels, device=torch.device("cpu")).ranks.tolist() == [1, 1]
+
+
+def test_options_count_for_every_kind_of_metric():
+    vectors, labels = clear_data(0)
+    with pytest.raises(ValueError, match="'dotty'; expected one of"):
+        evaluate(vectors, labels, "intra", similarity="dotty")
+    with pytest.raises(ValueError, match="intra is of all vectors; expected no mask"):
+        evaluate(vectors, labels, ["recall@1", "intra"], queries=np.ones(len(labels), bool))
+
+
+def test_the_command_line_knows_the_similarities():
+    assert import_module("oodml.cli.score").SIMILARITIES == SIMILARITIES

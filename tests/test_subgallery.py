@@ -38,8 +38,8 @@ def test_chance_is_exact_for_classes_of_one_size(k, m, sizes):
 
 
 @pytest.mark.parametrize("m", [1, 3, 5])
-def test_chance_of_uneven_classes_is_near_the_mean_over_all_subsets(m):
-    sizes = (2, 3, 4, 6, 9)
+@pytest.mark.parametrize("sizes", [(2, 3, 4, 6, 9), (2, 2, 2, 20, 20), (30, 3, 3, 3, 30)])
+def test_chance_of_uneven_classes_is_near_the_mean_over_all_subsets(sizes, m):
     labels = np.repeat(range(len(sizes)), sizes)
     ranks = rank_positives(np.random.default_rng(0).normal(size=(len(labels), 3)), labels, depth=1)
     expected = []
@@ -48,7 +48,7 @@ def test_chance_of_uneven_classes_is_near_the_mean_over_all_subsets(m):
         totals = [size - 1 + sum(chosen) for chosen in itertools.combinations(rest, m - 1)]
         expected += [np.mean([(size - 1) / total for total in totals])] * size
     # 1,000 drawn subsets; exact where there is only one.
-    tolerance = 1e-12 if m in (1, 5) else 0.01
+    tolerance = 1e-12 if m in (1, 5) else 0.03
     found = find_metric(f"recall@1|{m}").chance(ranks)
     assert found == pytest.approx(np.mean(expected), rel=tolerance)
 
@@ -79,10 +79,10 @@ def test_queries_that_are_not_in_the_gallery():
 
 
 def test_many_classes_stay_exact():
-    """Binomials of thousands of classes do not overflow: k = 64 of 5,000 classes."""
-    vectors, labels = clustered(5000, 2, 16)
-    found = evaluate(vectors, labels, ["recall@64", "recall@64|5000", "recall@64|100"])
-    assert found["recall@64|5000"] == pytest.approx(found["recall@64"], abs=1e-9)
+    """Binomials of thousands of classes do not overflow: k = 64 of 1,500 classes."""
+    vectors, labels = clustered(1500, 2, 16)
+    found = evaluate(vectors, labels, ["recall@64", "recall@64|1500", "recall@64|100"])
+    assert found["recall@64|1500"] == pytest.approx(found["recall@64"], abs=1e-9)
     assert found["recall@64"] < found["recall@64|100"] <= 1
 
 

@@ -28,8 +28,8 @@ file_type = click.Path(path_type=Path, dir_okay=False)
     type=click.Choice(["shift", "excess"]),
     help="excess: what the shift is above random partitions of the same classes. AGS is of shift.",
 )
-@click.option("--content", default="", help="First digits of a content fingerprint, likewise.")
 @click.option("--sequence", default="", help="First digits of a digest, where a store has several.")
+@click.option("--content", default="", help="First digits of a content fingerprint, likewise.")
 @click.option(
     "-o",
     "--output",

@@ -17,7 +17,13 @@ _EXAMPLES = {
         "tv": "tv:resnet50[.TAG][?size=S], tv:resnet18?init=random&seed=0",
         "file": "file:weights.safetensors?arch=tv:mobilenet_v2&mean=0.5&std=0.5&size=224",
     },
-    "metrics": {"recall": "recall@1, recall@k", "map": "map@r"},
+    "metrics": {
+        "recall": "recall@k, recall@k|m (expected in a gallery of m classes)",
+        "precision": "precision@k",
+        "map": "map@r, map@k, map",
+        "official-map": "official-map@c, official-map@1000",
+        "spectral-decay": "spectral-decay, spectral-decay@k",
+    },
 }
 
 
@@ -38,6 +44,7 @@ def list_names(kind: str | None, as_json: bool) -> None:
     from oodml.embed import ENCODERS
     from oodml.methods import METHODS, parameters
     from oodml.metrics import METRICS
+    from oodml.metrics.structure import parameters_of
     from oodml.shift import MEASURES
     from oodml.split import SEARCHES
 
@@ -50,6 +57,7 @@ def list_names(kind: str | None, as_json: bool) -> None:
         "measures": {name: MEASURES[name].parameters for name in MEASURES},
         "methods": {name: parameters(METHODS[name]()) for name in METHODS},
         "searches": {name: SEARCHES[name].options for name in SEARCHES},
+        "metrics": {name: parameters_of(METRICS[name]) for name in METRICS},
     }
     rows = [
         [group, name, _EXAMPLES.get(group, {}).get(name, name), _text(defaults, group, name)]

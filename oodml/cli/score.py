@@ -100,12 +100,18 @@ def _score_splits(
             "–" if c.shift is None else f"{c.shift:.4g}",
             str(len(c.classes)),
             str(int(c.counts.sum())),
+            str(c.excluded),
+            str(c.tied),
         ]
         + [f"{c.values[metric]:.3f}" for metric in metrics]
         for c in cards
     ]
     title = f"{vectors.dataset}, {vectors.source}"
-    echo_table(["split", "shift", "test classes", "queries", *metrics], rows, title=title)
+    columns = ["split", "shift", "test classes", "queries", "left out", "tied", *metrics]
+    echo_table(columns, rows, title=title)
+    for name in cards[0].chance:
+        chances = [card.chance[name] for card in cards]
+        click.echo(f"Chance of {name}: {min(chances):.4f} to {max(chances):.4f}.")
 
 
 def _score_all(
@@ -146,7 +152,8 @@ def _score_all(
         [name, *(number(facts.get(name), 4) for facts in (values, chance, spread))]
         for name in metrics
     ]
-    title = f"{vectors.dataset}: {len(scores.labels)} queries, {scores.excluded} left out"
+    facts = f"{len(scores.labels)} queries, {scores.excluded} left out, {scores.tied} tied"
+    title = f"{vectors.dataset}: {facts}"
     columns = ["name", "value", "chance", "spread over seeds"]
     shown = columns if spread else columns[:-1]
     echo_table(shown, [row[: len(shown)] for row in rows], title=title)

@@ -46,14 +46,14 @@ def group_replicates(cards: Sequence[ScoreCard], metric: str) -> np.ndarray[Any,
     """What stands in for `class_replicates` where the metric is no mean over queries, (g, cards).
 
     From the values without each of g groups of classes: their deviations, scaled so that the
-    variance over rows is the jackknife's, (g - 1) / g sum_i (value_i - mean)^2. NaN for groups that
-    a split does not test, which do not count.
+    variance over rows is the jackknife's, (g - 1) / g sum_i (value_i - mean)^2. A group that a
+    split does not test changes nothing there, and counts as one. NaN for a card where the metric is
+    not defined without one of its groups.
     """
     left_out = np.stack([card.replicates[metric] for card in cards], axis=1)
-    count = np.isfinite(left_out).sum(axis=0)
-    mean = np.nansum(left_out, axis=0) / np.maximum(count, 1)
+    count = len(left_out)
     values = np.array([card.values[metric] for card in cards])
-    return frozen(values + (left_out - mean) * (count - 1) / np.sqrt(np.maximum(count, 1)))
+    return frozen(values + (left_out - left_out.mean(axis=0)) * (count - 1) / np.sqrt(count))
 
 
 def _by_class(cards: Sequence[ScoreCard], metric: str) -> tuple[np.ndarray[Any, Any], ...]:
@@ -89,8 +89,11 @@ def half_width(
     """
     from scipy.special import stdtrit
 
-    drawn = int(np.isfinite(replicates).sum())
-    if min(classes, drawn) < 2:
+    drawn = len(replicates)
+    # Of replicates by classes, a few may have drawn none; by groups, each of them counts.
+    if classes < 2 or np.isfinite(replicates).sum() < max(2, drawn / 2):
+        return float("nan")
+    if drawn < REPLICATES and not np.isfinite(replicates).all():
         return float("nan")
     parts = [(float(np.nanvar(replicates, ddof=1)), min(classes, drawn) - 1)]
     if (count := len(seed_values)) > 1:

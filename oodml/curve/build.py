@@ -137,6 +137,8 @@ def _area(points: Sequence[Point], metric: str) -> tuple[float, float | None, fl
         return mean, None, None
     union = frozenset[str]().union(*(point.classes for point in points))
     half = half_width(areas(shift, np.stack(rows, axis=-1)), len(union), per_unit)
+    if not np.isfinite(half):
+        return mean, None, None
     low, high = _clipped(np.array(mean), np.array(half), metric)
     return mean, float(low), float(high)
 

@@ -15,9 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from oodml.errors import UnknownNameError
-from oodml.metrics.lloyd import WAYS
-from oodml.metrics.lloyd import kmeans as kmeans
+from oodml.errors import DataError, UnknownNameError
+from oodml.metrics.lloyd import WAYS, kmeans
 from oodml.metrics.rows import unit_rows
 from oodml.metrics.structure import Groups, SetMetric, Vectors, spelling
 
@@ -31,10 +30,16 @@ def cluster_scores(
     """`nmi`, `ami` and `f1`, each (seeds,): one clustering for each of the seeds 0, 1, ...
 
     `vectors` (n, d) are divided by their lengths; a zero vector is a `DataError`. k is the number
-    of classes in `groups` (n,).
+    of classes in `groups` (n,); with one class, or one image a class, there is nothing to be found,
+    and any clustering would score 1: a `DataError`.
     """
     rows = unit_rows(vectors)
     k = int(groups.max()) + 1
+    if k in (1, len(rows)):
+        raise DataError(
+            f"Clusters tell nothing of {len(rows)} images in {k} classes; expected at least 2 "
+            "classes, and one of them with 2 images."
+        )
     found = [kmeans(rows, k, seed=seed, way=way) for seed in range(seeds)]
     return {
         name: np.array([score(groups, clusters) for clusters in found])

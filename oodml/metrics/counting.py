@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     import torch
 
+ENGINES = ("auto", "torch", "numba")
 FEW = 8  # thresholds a row that are better compared one by one
 WORTH_COMPILING = 1_500_000_000  # pairs of images; below, compiling takes longer than it saves
 
@@ -34,16 +35,14 @@ Thresholds = tuple[Any, Any]  # values, starts: two tensors
 
 def find_counter(engine: str, device_type: str, pairs: int) -> Counter:
     """The counter of a name: `torch`, `numba`, or `auto`, which is numba where it pays."""
-    if engine not in ("auto", "torch", "numba"):
-        raise ValueError(f"engine is {engine!r}; expected 'auto', 'torch' or 'numba'.")
     there = importlib.util.find_spec("numba") is not None
     if engine == "auto":
         compiled = there and device_type == "cpu" and pairs >= WORTH_COMPILING
         return CompiledCounter() if compiled else TorchCounter()
     if engine == "numba" and not (there and device_type == "cpu"):
         raise ValueError(
-            "engine 'numba' counts on the CPU and needs the package numba; "
-            "pip install 'oodml[fast]', or leave the engine to be chosen."
+            "engine 'numba' is for the CPU and needs the package numba (extra fast); leave the "
+            "engine to be chosen."
         )
     return CompiledCounter() if engine == "numba" else TorchCounter()
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import deque
+import threading
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -45,9 +46,9 @@ def check_device(device: str) -> str:
     import torch
 
     try:
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0][:120]
+        torch.ones(1, device=device).cpu().numpy()
+    except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
+        reason = str(error).splitlines()[0].split(". ")[0]
         raise UnknownNameError(
             f"Device {device!r} cannot be used here ({reason}); expected cpu, or cuda on a machine "
             "with a GPU and a torch that was built for it."
@@ -56,28 +57,53 @@ def check_device(device: str) -> str:
 
 
 @contextmanager
-def full_float32(device: str) -> Iterator[None]:
-    """Products in full float32, though the caller may train with TF32 or bf16. For all threads."""
+def exact_arithmetic(device: str) -> Iterator[None]:
+    """Products in full float32, without gradients, though the caller may train otherwise.
+
+    That is under autocast, or with TF32 or bf16. How products are rounded holds for all threads of
+    a process, so it is set while anyone is in here, and as before when the last one has left.
+    """
     import torch
 
     kind = torch.device(device).type
-    backends: Any = torch.backends
-    products = backends.cuda.matmul if kind == "cuda" else backends.mkldnn.matmul
-    before = products.fp32_precision
-    if before in ("none", "ieee"):  # left alone: to write "none" back would not be to write nothing
-        yield
-        return
+    _PRECISION.enter(kind)
     try:
-        products.fp32_precision = "ieee"
-        yield
+        with torch.inference_mode(), torch.autocast(kind, enabled=False):
+            yield
     finally:
-        products.fp32_precision = before
+        _PRECISION.leave(kind)
 
 
-@contextmanager
-def plain_arithmetic(device: str) -> Iterator[None]:
-    """No autocast and no gradients, in this thread."""
+class _Precision:
+    """How many are computing in full float32, and what was set before they began."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._users: Counter[str] = Counter()
+        self._before: dict[str, str] = {}
+
+    def enter(self, kind: str) -> None:
+        with self._lock:
+            self._users[kind] += 1
+            products = _products(kind)
+            if self._users[kind] == 1:
+                self._before[kind] = products.fp32_precision
+                # Else left alone: to write "none" back would not be to have written nothing.
+                if self._before[kind] not in ("none", "ieee"):
+                    products.fp32_precision = "ieee"
+
+    def leave(self, kind: str) -> None:
+        with self._lock:
+            self._users[kind] -= 1
+            if self._users[kind] == 0 and self._before[kind] not in ("none", "ieee"):
+                _products(kind).fp32_precision = self._before[kind]
+
+
+def _products(kind: str) -> Any:
     import torch
 
-    with torch.inference_mode(), torch.autocast(torch.device(device).type, enabled=False):
-        yield
+    backends: Any = torch.backends
+    return backends.cuda.matmul if kind == "cuda" else backends.mkldnn.matmul
+
+
+_PRECISION = _Precision()

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from oodml.metrics.pool import check_images
-from oodml.metrics.ranks import rank_stream
+from oodml.metrics.ranks import Settings, rank_stream
 from oodml.metrics.registry import by_kind
 from oodml.metrics.retrieval import RankMetric
 from oodml.metrics.sets import score_set
@@ -75,6 +75,12 @@ def score_vectors(
     """`evaluate` with all that is behind the numbers."""
     names = [metrics] if isinstance(metrics, str) else list(metrics)
     ranked, sets = by_kind(names)
+    masks = {"queries", "gallery"} & options.keys()
+    Settings(**{key: value for key, value in options.items() if key not in masks})
+    if sets and masks:
+        raise ValueError(
+            f"{next(iter(sets))} is of all vectors; expected no mask of queries or gallery with it."
+        )
     others = score_set(vectors, labels, sets)
     if ranked:
         return replace(_score_queries(vectors, labels, ranked, options), others=others)

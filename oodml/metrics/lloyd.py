@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from oodml.metrics.device import full_float32, plain_arithmetic
+from oodml.metrics.device import exact_arithmetic
 
 if TYPE_CHECKING:
     import torch
@@ -57,7 +57,7 @@ def kmeans(
     clusters = np.concatenate([[0], (points[1:] != points[:-1]).any(axis=1).cumsum()])
     if clusters[-1] >= k:  # more distinct rows than clusters
         rng = np.random.default_rng(seed)
-        with full_float32("cpu"), plain_arithmetic("cpu"):
+        with exact_arithmetic("cpu"):
             find = _like_faiss if way == "faiss" else _plus_plus
             clusters = find(torch.from_numpy(points), k, rng)
     found = np.empty(len(rows), np.int64)

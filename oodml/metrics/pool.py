@@ -13,6 +13,8 @@ from oodml.errors import DataError
 from oodml.metrics.rows import refuse_rows
 
 SIMILARITIES = ("cosine", "dot", "euclidean")
+_SAMPLE = 4096  # rows that the centre is taken from
+_SHORTEST = 1e-15  # relative to the longest: its square is still exact in float32
 _BLOCK = 8192  # rows that are checked at a time
 
 
@@ -72,7 +74,7 @@ class Rows:
     """The vectors as they are multiplied: `block(start, stop)` is `(stop - start, d)` float32.
 
     Cosine: divided by their lengths. Dot product: divided by one power of two, so that none
-    overflows. Euclidean: taken from their mean, then the same; `halves` (n,) are then half the
+    overflows. Euclidean: taken from their median, then the same; `halves` (n,) are then half the
     squared lengths, and x.y - half_x - half_y is minus half the squared distance. Prepared once
     where a copy fits the budget, else whenever a block is read. `sizes` (n,) is the scale of
     rounding: similarities of x and y within 1e-6 sizes_x sizes_y are ties (Euclidean: within
@@ -125,8 +127,6 @@ def make_pool(
     Both are masks (n,); by default every image is both. Raises `DataError` where labels and vectors
     do not pair up, or rows hold NaN or Inf, or are zero under cosine.
     """
-    if similarity not in SIMILARITIES:
-        raise ValueError(f"similarity is {similarity!r}; expected one of {SIMILARITIES}.")
     given, tags = _read(vectors, labels)
     asks, found = (_read_mask(mask, len(tags)) for mask in (queries, gallery))
     names, groups = np.unique(tags, return_inverse=True)
@@ -207,11 +207,18 @@ def _make_rows(vectors: NDArray[Any], order: NDArray[np.int64], similarity: str)
         sizes = np.ones(len(order), np.float32)
         return Rows(vectors, order, similarity, None, lengths, sizes, None)
     if similarity == "euclidean":
-        centre = sum(b.sum(axis=0, dtype=np.float64) for b in _blocks(vectors, order)) / len(order)
+        # The median, which no outlier moves; far from it, float32 would lose digits.
+        some = vectors[order[:: max(1, len(order) // _SAMPLE)]].astype(np.float32)
+        centre = np.median(some.astype(np.float64), axis=0)
         lengths = _lengths(vectors, order, centre)
     # A power of two changes no digit, so that ranks do not depend on the unit of length.
     unit = 2.0 ** np.ceil(np.log2(lengths.max())) if lengths.any() else 1.0
     scaled = (lengths / unit).astype(np.float32)
+    if ((lengths > 0) & (scaled < _SHORTEST)).any():
+        raise DataError(
+            f"Lengths of vectors go from {lengths[lengths > 0].min():.3g} to {lengths.max():.3g}, "
+            "more than float32 can compare; mend them, or use cosine."
+        )
     halves = scaled * scaled / np.float32(2) if similarity == "euclidean" else None
     return Rows(vectors, order, similarity, centre, np.full(len(order), unit), scaled, halves)
 

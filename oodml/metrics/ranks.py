@@ -16,16 +16,17 @@ from numpy.typing import ArrayLike, NDArray
 
 from oodml.errors import DataError
 from oodml.metrics import wide
-from oodml.metrics.counting import find_counter
-from oodml.metrics.device import check_device, full_float32, in_threads, plain_arithmetic
-from oodml.metrics.pool import Pool, make_pool
+from oodml.metrics.counting import ENGINES, find_counter
+from oodml.metrics.device import check_device, exact_arithmetic, in_threads
+from oodml.metrics.pool import SIMILARITIES, Pool, make_pool
 from oodml.metrics.tiles import DEVICE_EDGE, EDGE, TIE, Tally, find_targets, tile_pairs
-from oodml.store import frozen
+from oodml.store import array_digest, frozen
 
 Progress = Callable[[int, int], None]
 BUDGET_MB = 512
 # Above so many positives a query, sorting its whole row once is faster than counting in tiles.
 MANY_POSITIVES = 256
+_SAMPLE = 1000
 _BYTES_EACH = 32  # of a positive: threshold, count, rank, and what is in between
 
 __all__ = [
@@ -66,6 +67,8 @@ class Ranks:
     def __post_init__(self) -> None:
         for name in ("ranks", "starts", "labels", "queries", "gallery", "tied", "class_sizes"):
             object.__setattr__(self, name, frozen(getattr(self, name)))
+        if self.classes_ahead is not None:
+            object.__setattr__(self, "classes_ahead", frozen(self.classes_ahead))
 
     @property
     def positives(self) -> NDArray[np.int64]:
@@ -78,13 +81,14 @@ class Ranks:
 
         Equal to the single pass bit for bit, since every tile is computed by exactly one shard.
         """
-        first = parts[0]
-        if sorted(part.shard for part in parts) != list(range(first.shards)) or any(
-            part.identity != first.identity for part in parts
-        ):
+        if not parts:
+            raise ValueError("There are no shards to be merged; expected at least one.")
+        first, given = parts[0], sorted(part.shard for part in parts)
+        same = all(part.identity() == first.identity() for part in parts)
+        if given != list(range(first.shards)) or not same:
             raise DataError(
-                f"Shards {sorted(part.shard for part in parts)} of {first.shards} were given; "
-                "expected each once, all of the same images."
+                f"Shards {given} of {first.shards} were given; expected each once, all of the same "
+                "images, vectors, similarity and kind of device."
             )
         counts = np.sum([part.counts for part in parts], axis=0, dtype=np.int64)
         return first.ranks(np.asarray(counts))
@@ -100,13 +104,17 @@ class PartialRanks:
 
     shard: int
     shards: int
+    edge: int
     counts: NDArray[np.int32]
     starts: NDArray[np.int64]
     pool: Pool
 
-    @property
     def identity(self) -> tuple[Any, ...]:
-        return (self.shards, self.pool.found, self.starts.tobytes(), self.pool.order.tobytes())
+        """What the shards of one work have in common: some vectors stand for all."""
+        pool = self.pool
+        some = pool.rows.vectors[pool.order[:: max(1, len(pool.order) // _SAMPLE)]]
+        facts = (self.starts, pool.order, pool.groups, some)
+        return (self.shards, self.edge, pool.rows.similarity, pool.found, *map(array_digest, facts))
 
     def ranks(self, counts: NDArray[np.int64]) -> Ranks:
         """The ranks that these counts, of all shards together, make."""
@@ -134,6 +142,15 @@ class Settings:
     budget_mb: float = BUDGET_MB
     engine: str = "auto"
     progress: Progress | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "device", str(self.device))
+        if self.similarity not in SIMILARITIES:
+            raise ValueError(f"similarity is {self.similarity!r}; expected one of {SIMILARITIES}.")
+        if self.engine not in ENGINES:
+            raise ValueError(f"engine is {self.engine!r}; expected one of {ENGINES}.")
+        if not self.budget_mb >= 0:
+            raise ValueError(f"budget_mb is {self.budget_mb}; expected a number of at least 0.")
 
 
 def rank_positives(
@@ -197,7 +214,17 @@ def rank_shard(
     at, count = shard
     if not 0 <= at < count:
         raise ValueError(f"shard is {shard}; expected (i, n) with i from 0 to n - 1.")
-    return _tile_ranks(_pool(vectors, labels, queries, gallery, how), how, at, count)
+    pool = _pool(vectors, labels, queries, gallery, how)
+    if not _fits(pool, how):
+        raise DataError(
+            f"The ranks of {int(pool.positives().sum()):,} positives do not fit {how.budget_mb:g} "
+            "MB; shards hold those of all, so give a larger budget_mb, or use rank_stream."
+        )
+    return _tile_ranks(pool, how, at, count)
+
+
+def _fits(pool: Pool, how: Settings) -> bool:
+    return int(pool.positives().sum()) * _BYTES_EACH <= how.budget_mb * 2**20
 
 
 def _pool(
@@ -226,38 +253,35 @@ def _pool(
 
 
 def _stream(pool: Pool, how: Settings, depth: int) -> Iterator[Ranks]:
-    positives = pool.positives()
-    fits = positives.sum() * _BYTES_EACH <= how.budget_mb * 2**20
-    if fits and positives.mean() <= MANY_POSITIVES:
+    if _fits(pool, how) and pool.positives().mean() <= MANY_POSITIVES:
         part = _tile_ranks(pool, how, 0, 1)
         ranks = part.ranks(part.counts.astype(np.int64))
         yield ranks if depth == 0 else _with_classes_ahead(ranks, pool, how, depth)
         return
     rows = list(wide.query_blocks(pool, how.budget_mb))
     work = partial(_wide_ranks, pool, how, depth)
-    with full_float32(how.device):
-        for done, block in enumerate(in_threads(work, rows, how.device), start=1):
-            if how.progress:
-                how.progress(done, len(rows))
-            yield block
+    for done, block in enumerate(in_threads(work, rows, how.device), start=1):
+        if how.progress:
+            how.progress(done, len(rows))
+        yield block
 
 
 def _tile_ranks(pool: Pool, how: Settings, at: int, count: int) -> PartialRanks:
     kind = how.device.split(":")[0]
-    with full_float32(how.device):
-        targets = find_targets(pool, how.device)
-        counter = find_counter(how.engine, kind, pool.asking * pool.found)
-        counts = np.zeros(len(targets.values), np.int32)
-        tally = Tally(pool, targets, counter, how.device, counts)
-        pairs = tile_pairs(pool, EDGE if kind == "cpu" else DEVICE_EDGE)[at::count]
-        for done, _ in enumerate(in_threads(tally.add, pairs, how.device), start=1):
-            if how.progress:
-                how.progress(done, len(pairs))
-    return PartialRanks(at, count, counts, targets.starts, pool)
+    edge = EDGE if kind == "cpu" else DEVICE_EDGE
+    targets = find_targets(pool, how.device)
+    counter = find_counter(how.engine, kind, pool.asking * pool.found)
+    counts = np.zeros(len(targets.values), np.int32)
+    tally = Tally(pool, targets, counter, how.device, counts)
+    pairs = tile_pairs(pool, edge)[at::count]
+    for done, _ in enumerate(in_threads(tally.add, pairs, how.device), start=1):
+        if how.progress:
+            how.progress(done, len(pairs))
+    return PartialRanks(at, count, edge, counts, targets.starts, pool)
 
 
 def _wide_ranks(pool: Pool, how: Settings, depth: int, rows: range) -> Ranks:
-    with plain_arithmetic(how.device):
+    with exact_arithmetic(how.device):
         row = wide.compare(pool, rows, how.device)
         spread = wide.classes_ahead(pool, row, depth) if depth else None
         ranks, lengths, tied = wide.ranks_of(row)
@@ -268,13 +292,12 @@ def _with_classes_ahead(ranks: Ranks, pool: Pool, how: Settings, depth: int) -> 
     """The same ranks, with a second pass for the classes, which tiles cut in pieces."""
 
     def work(rows: range) -> NDArray[np.int32]:
-        with plain_arithmetic(how.device):
+        with exact_arithmetic(how.device):
             spread = wide.classes_ahead(pool, wide.compare(pool, rows, how.device), depth)
         return spread[pool.positives()[rows.start : rows.stop] > 0]
 
-    with full_float32(how.device):
-        blocks = in_threads(work, wide.query_blocks(pool, how.budget_mb), how.device)
-        return replace(ranks, classes_ahead=np.concatenate(list(blocks)))
+    blocks = in_threads(work, wide.query_blocks(pool, how.budget_mb), how.device)
+    return replace(ranks, classes_ahead=np.concatenate(list(blocks)))
 
 
 def _make_ranks(

@@ -237,8 +237,8 @@ def by_sizes(ranks: Ranks, one: Callable[[int, int], float]) -> Values:
 def _whole(metric: str, text: str, form: str) -> int:
     if not _WHOLE.fullmatch(text):
         raise UnknownNameError(
-            f"'{metric}@{text}' is no metric; expected {metric}@{form} with a whole k of at least "
-            f"1, such as {metric}@4."
+            f"'{metric}{'@' * bool(text)}{text}' is no metric; expected {metric}@{form} with a "
+            f"whole k of at least 1, such as {metric}@4."
         )
     return int(text)
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from oodml.errors import DataError
 from oodml.metrics.pool import check_images
 from oodml.metrics.structure import SetMetric
 
@@ -35,20 +36,33 @@ def leave_groups_out(
 ) -> dict[str, Values]:
     """The jackknife replicates (g,) of each metric: its value without each group of classes.
 
-    `group_of` gives the group of every label, 0 to g - 1. A group that has no class here, or all
-    of them, gives NaN.
+    `group_of` gives the group of every label, 0 to g - 1. Without a group that has no class here,
+    it is what it is; NaN where it is not defined of the classes that are left.
     """
     given, tags = check_images(vectors, labels)
     names, where = np.unique(tags, return_inverse=True)
     group = np.array([group_of[name] for name in names.tolist()])[where]
     count = max(group_of.values()) + 1
-    found = {name: np.full(count, np.nan) for name in metrics}
+    whole = score_set(given, tags, metrics)
+    found = {name: np.full(count, row.mean()) for name, row in whole.items()}
     for left_out in np.unique(group) if metrics else []:
         kept = group != left_out
-        if kept.any():
-            for name, row in score_set(given[kept], tags[kept], metrics).items():
-                found[name][left_out] = row.mean()
+        for name, row in _defined(given[kept], tags[kept], metrics).items():
+            found[name][left_out] = row.mean()
     return found
+
+
+def _defined(
+    vectors: NDArray[Any], labels: NDArray[Any], metrics: Mapping[str, SetMetric[Any]]
+) -> dict[str, Values]:
+    """The values of each metric; NaN for one that is not defined of these images."""
+    try:
+        return score_set(vectors, labels, metrics)
+    except DataError:
+        if len(metrics) == 1:
+            return {name: np.array([np.nan]) for name in metrics}
+    parts = [_defined(vectors, labels, {name: metric}) for name, metric in metrics.items()]
+    return {name: row for part in parts for name, row in part.items()}
 
 
 def class_groups(classes: tuple[str, ...], *, groups: int = GROUPS) -> dict[str, int]:

@@ -22,6 +22,7 @@ from oodml.errors import DataError
 from oodml.metrics.ranks import Ranks
 
 Values = NDArray[np.float64]
+_CELLS = 1 << 21  # of the tables that are filled at a time
 _DRAWS, _FEWER_DRAWS, _MANY_CLASSES = 1000, 200, 2000
 
 
@@ -31,12 +32,19 @@ def hits_among(ranks: Ranks, k: int, m: int) -> Values:
     if ranks.classes_ahead is None or ranks.classes_ahead.shape[1] < k:
         raise ValueError(f"recall@{k}|{m} needs ranks with classes_ahead; ask for depth={k}.")
     spreads, where = np.unique(ranks.classes_ahead[:, :k], axis=0, return_inverse=True)
+    step = max(1, _CELLS // k**2)
+    blocks = [spreads[low : low + step] for low in range(0, len(spreads), step)]
+    found = np.concatenate([_hits(block, others, k, m) for block in blocks])
+    return np.asarray(found[where.ravel()])
+
+
+def _hits(spreads: NDArray[np.int32], others: int, k: int, m: int) -> Values:
+    """The probability (u,) for each way (u, k) in which images ahead spread over classes."""
     ways = _ways(spreads[:, 1:], k)
-    chosen = np.arange(ways.shape[1])
+    chosen = np.arange(k)
     rest = _log_choose(others - spreads[:, :1], m - 1 - chosen) - _log_choose(others, m - 1)
     with np.errstate(divide="ignore"):
-        found = np.exp(np.log(ways) + rest).sum(axis=1)
-    return np.asarray(np.clip(found, 0, 1)[where.ravel()])
+        return np.asarray(np.clip(np.exp(np.log(ways) + rest).sum(axis=1), 0, 1))
 
 
 def _ways(exactly: NDArray[np.int32], k: int) -> Values:
@@ -103,20 +111,24 @@ class _Drawn:
     """Classes in random orders, (t, c): the first m - 1 make a gallery, whichever is left out."""
 
     sizes: NDArray[np.int64]
+    orders: NDArray[np.int64]
     count: int
 
     @classmethod
     def of(cls, sizes: NDArray[np.int64], m: int) -> _Drawn:
+        classes = len(sizes)
         if (sizes == sizes[0]).all():
-            return cls(sizes[None], m - 1)
-        draws = _DRAWS if len(sizes) <= _MANY_CLASSES else _FEWER_DRAWS
+            return cls(sizes, np.arange(classes)[None], m - 1)
+        draws = _DRAWS if classes <= _MANY_CLASSES else _FEWER_DRAWS
         rng = np.random.default_rng(0)
-        return cls(np.stack([rng.permutation(sizes) for _ in range(draws)]), m - 1)
+        return cls(sizes, np.stack([rng.permutation(classes) for _ in range(draws)]), m - 1)
 
     def without(self, size: int) -> NDArray[np.int64]:
         """The images (t,) of the first classes, one class of that size being left out."""
-        place = (self.sizes == size).argmax(axis=1)  # of the class that is left out
-        images = self.sizes[:, : self.count].sum(axis=1)
-        if self.count < self.sizes.shape[1]:
-            images = images + (place < self.count) * (self.sizes[:, self.count] - size)
+        left_out = int((self.sizes == size).argmax())
+        place = (self.orders == left_out).argmax(axis=1)
+        images = self.sizes[self.orders[:, : self.count]].sum(axis=1)
+        if self.count < len(self.sizes):
+            after = self.sizes[self.orders[:, self.count]]
+            images = images + (place < self.count) * (after - size)
         return np.asarray(images)

@@ -3,8 +3,8 @@
 The rank of a positive needs no sorted neighbours, only the number of negatives that are at least as
 similar to the query. Similarity is symmetric, so one tile of products counts for the queries of its
 rows and for those of its columns, and half of all tiles suffice. Counts add up over tiles, in any
-order and on any machine; the grid of tiles is fixed by the images alone, so that whoever computes a
-tile gets the same bits.
+order and in any process; the grid of tiles is fixed by the images and the kind of device, so that
+whoever computes a tile gets the same bits.
 
 The positives' similarities come from products of another shape, which may differ in the last bits;
 therefore a tile counts negatives only, and the margin of a tie (1e-6) is wider than that.
@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oodml.metrics.counting import Counter, Thresholds, sort_rows
-from oodml.metrics.device import in_threads, plain_arithmetic
+from oodml.metrics.device import exact_arithmetic, in_threads
 from oodml.metrics.pool import Pool
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def find_targets(pool: Pool, device: str) -> Targets:
 
     def fill(chunk: tuple[range, list[range]]) -> None:
         rows, gallery = chunk
-        with plain_arithmetic(device):
+        with exact_arithmetic(device):
             found = _targets_of(pool, rows, gallery, device)
         values[starts[rows.start] : starts[rows.stop]] = found
 
@@ -171,7 +171,7 @@ class Tally:
 
     def add(self, pair: Pair) -> None:
         rows, columns, mirrored = pair
-        with plain_arithmetic(self.device):
+        with exact_arithmetic(self.device):
             tile = products(self.pool, rows, columns, self.device, self._buffer(rows, columns))
             self._hide_positives(tile, rows, columns)
             down = self._thresholds(columns) if mirrored else None

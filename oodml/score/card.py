@@ -20,7 +20,7 @@ class ScoreCard:
     `sums[metric]` (c,) the metric summed over the queries of each class: a decomposable metric is
     `sums.sum() / counts.sum()`, and resampling classes needs nothing else. `replicates[metric]` are
     the values (g,) of the metrics that do not decompose without each of g groups of classes (NaN
-    for a group that this split does not test), `others[metric]` their values. `excluded` queries
+    where it is not defined then), `others[metric]` their values. `excluded` queries
     had no other image of their class; `tied` ones had a negative as near as their best positive.
     `chance` is the expectation under random order. `shift` is None where the sequence does not say
     it, else in the unit of `measure`; `excess` is the shift above that of random partitions of the
