@@ -16,7 +16,8 @@ the loss of trained recall@1, given frozen recall@1 and the logarithms of the nu
 train classes, all centred within the sequence; then the mean over data sets. Intervals: 95 %, by
 the jackknife over whole sequences, whose splits share classes; for two measures, that of their
 difference. A measure that graded a sequence is spread widest along it, so every comparison is also
-made without the sequences that the measures compared have graded.
+made without the sequences that the measures compared have graded. Sequences of one seed share test
+classes, or the classes they are made of; `--leave-out draws` leaves out all of them together.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from oodml.embed import EmbeddingSet
 from oodml.errors import OodmlError, RunError
 from oodml.methods import Budget, FitContext, find_method
 from oodml.score.scoring import transform
-from oodml.shift import MEASURES, Distance, find_measure, rank_correlation
+from oodml.shift import MEASURES, find_measure, rank_correlation
 from oodml.shift.partial import (
     mean_interval,
     partial_correlations,
@@ -52,6 +53,10 @@ Array = np.ndarray[Any, Any]
 Found = list[tuple[Array, Array]]  # of each table: values, and values without each sequence
 KIND = "validity-points"
 SHARE = 2 / 3  # of the classes, in a sequence whose search no seed changes
+# Per sequence: levels and random partitions (controls); per kind of sequence: seeds; per data set:
+# most-classes, of which it is a seeded sample if it has more; head-seeds, steps and batch of heads.
+NUMBERS = {"levels": 6, "controls": 2, "seeds": 2, "most-classes": 200}
+NUMBERS |= {"head-seeds": 2, "steps": 100, "batch": 128}
 GIVEN = 3  # frozen recall, log test classes, log train classes
 
 
@@ -59,15 +64,12 @@ GIVEN = 3  # frozen recall, log test classes, log train classes
 class Settings:
     """What every point depends on besides its split."""
 
-    measures: tuple[str, ...]
+    measures: list[str]
     levels: int
     head_seeds: int
     controls: int
     method: str
     budget: Budget
-
-    def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "measures": list(self.measures)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,11 @@ class Plan:
     @property
     def name(self) -> str:
         return f"{self.search}-{self.grade}-{self.seed}"
+
+    @property
+    def draw(self) -> str:
+        """What was drawn by the seed: sequences that share it share test classes, or a pool."""
+        return f"{'test' if self.search == 'fixed-test' else 'pool'}-{self.seed}"
 
 
 # Measuring ---------------------------------------------------------------------------------------
@@ -98,9 +105,7 @@ class Bench:
         self.embeddings = embeddings
         self.settings = settings
         self._row = {name: row for row, name in enumerate(embeddings.classes)}
-        self._distances: dict[str, Distance] = {
-            name: find_measure(name).on(embeddings) for name in settings.measures
-        }
+        self._distances = {name: find_measure(name).on(embeddings) for name in settings.measures}
         self._frozen = cache(self._score_frozen)
 
     def points(self, plan: Plan) -> list[dict[str, Any]]:
@@ -168,7 +173,7 @@ def measure_all(
 ) -> None:
     """Write a file a data set and plan, where there is none; sequences alternate in data set."""
     benches = [Bench(embeddings, settings) for embeddings in sets]
-    facts = [{**settings.to_json(), "features": e.digest(), "data": e.dataset} for e in sets]
+    facts = [{**asdict(settings), "features": e.digest(), "data": e.dataset} for e in sets]
     start, done, total = time.perf_counter(), 0, len(todo) * len(sets)
     for plan in todo:
         for bench, fact in zip(benches, facts, strict=True):
@@ -202,24 +207,32 @@ class Table:
     name: str
     measures: tuple[str, ...]
     sequence: Array  # (n,) names
+    cluster: Array  # (n,) what is left out for the intervals: sequences, or draws
     grade: Array  # (n,) the measure that graded the sequence
     shift: Array  # (n, measures)
     given: Array  # (n, GIVEN)
     loss: Array  # (n,) minus trained recall@1
 
     def where(self, chosen: Array) -> Table:
-        rows = {key: getattr(self, key)[chosen] for key in ("sequence", "grade", "shift")}
+        rows = {
+            key: getattr(self, key)[chosen] for key in ("sequence", "cluster", "grade", "shift")
+        }
         return replace(self, **rows, given=self.given[chosen], loss=self.loss[chosen])
 
     def products(self) -> Array:
-        """Products by sequence of: what is given, loss, ranks of the shifts."""
+        """Products of what is given, loss, ranks of the shifts: in sequences, summed by cluster."""
         from scipy.stats import rankdata
 
-        ranks = rankdata(self.shift, axis=0)
-        return products_by_group(np.column_stack([self.given, self.loss, ranks]), self.sequence)
+        columns = [self.given, self.loss, rankdata(self.shift, axis=0)]
+        products = products_by_group(np.column_stack(columns), self.sequence)
+        _, first = np.unique(self.sequence, return_index=True)
+        clusters, place = np.unique(self.cluster[first], return_inverse=True)
+        found = np.zeros((len(clusters), *products.shape[1:]))
+        np.add.at(found, place, products)
+        return found
 
 
-def read_tables(folder: Path) -> list[Table]:
+def read_tables(folder: Path, leave_out: str = "sequences") -> list[Table]:
     """A table a data set: all that was measured, sequences in name order."""
     tables = []
     for place in sorted(path for path in folder.iterdir() if path.is_dir()):
@@ -228,6 +241,7 @@ def read_tables(folder: Path) -> list[Table]:
         if not rows:
             continue
         measures = tuple(records[0]["settings"]["measures"])
+        of = [Plan(**plan) for plan, _ in rows]
         given = [
             (p["frozen"], np.log(p["test_classes"]), np.log(p["train_classes"])) for _, p in rows
         ]
@@ -235,8 +249,9 @@ def read_tables(folder: Path) -> list[Table]:
             Table(
                 name=place.name,
                 measures=measures,
-                sequence=np.array([Plan(**plan).name for plan, _ in rows]),
-                grade=np.array([plan["grade"] for plan, _ in rows]),
+                sequence=np.array([plan.name for plan in of]),
+                cluster=np.array([p.draw if leave_out == "draws" else p.name for p in of]),
+                grade=np.array([plan.grade for plan in of]),
                 shift=np.array([[p["shift"][name] for name in measures] for _, p in rows]),
                 given=np.array(given),
                 loss=np.array([-np.mean(p["trained"]) for _, p in rows]),
@@ -258,8 +273,10 @@ def with_loss(products: Array, given: int, skipped: int = 0) -> Array:
 
 def print_all(tables: Sequence[Table]) -> None:
     for table in tables:
-        count = len(np.unique(table.sequence))
-        print(f"{table.name}: {len(table.loss)} splits of {count} sequences")
+        counts = [len(np.unique(names)) for names in (table.sequence, table.cluster)]
+        print(
+            f"{table.name}: {len(table.loss)} splits of {counts[0]} sequences, {counts[1]} clusters"
+        )
     names = tables[0].measures
     found = correlations(tables)
     order = np.argsort(-np.mean([values for values, _ in found], axis=0))
@@ -269,16 +286,19 @@ def print_all(tables: Sequence[Table]) -> None:
     for m in order:
         print_rows([names[m], *(shown([one], pick(m)) for one in found)])
     print_pairs(tables, order)
+    alike = np.mean([partial_correlations(t.products().sum(axis=0), GIVEN) for t in tables], axis=0)
+    print(
+        f"\nPartial correlation of two measures with each other: at least {alike[1:, 1:].min():.2f}"
+    )
 
 
 def correlations(tables: Sequence[Table]) -> Found:
-    """Partial correlations of every table, and those without each of its sequences."""
-    products = [table.products() for table in tables if len(np.unique(table.sequence)) > 1]
+    """Partial correlations of every table, and those without each of its clusters."""
+    products = [table.products() for table in tables if len(np.unique(table.cluster)) > 1]
     return [(with_loss(p.sum(axis=0), GIVEN), with_loss(without_each(p), GIVEN)) for p in products]
 
 
 def graded_by_others(tables: Sequence[Table], *measures: str) -> list[Table]:
-    """The tables without the sequences that these measures graded."""
     return [table.where(~np.isin(table.grade, measures)) for table in tables]
 
 
@@ -342,14 +362,10 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--measures", nargs="+", default=list(MEASURES))
     parser.add_argument("--searches", nargs="+", default=list(SEARCHES))
     parser.add_argument("--grades", nargs="+", default=["frechet", "energy", "sliced-wasserstein"])
-    parser.add_argument("--levels", type=int, default=6)
-    parser.add_argument("--controls", type=int, default=2, help="random partitions a sequence")
-    parser.add_argument("--seeds", type=int, default=2, help="sequences of each kind")
-    parser.add_argument("--head-seeds", type=int, default=2)
     parser.add_argument("--method", default="multisimilarity?dim=128")
-    parser.add_argument("--steps", type=int, default=100)
-    parser.add_argument("--batch", type=int, default=128)
-    parser.add_argument("--most-classes", type=int, default=200, help="of a data set")
+    for name, number in NUMBERS.items():
+        parser.add_argument(f"--{name}", type=int, default=number)
+    parser.add_argument("--leave-out", choices=["sequences", "draws"], default="sequences")
     parser.add_argument("--print-only", action="store_true")
     return parser.parse_args(arguments)
 
@@ -371,18 +387,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if not given.without_glyphs:
                 sets.insert(0, oodml.embed_data(oodml.load_data("glyphs"), "oodml:hog"))
             sets = [cut(embeddings, given.most_classes) for embeddings in sets]
+            numbers = (given.levels, given.head_seeds, given.controls)
             budget = Budget(given.steps, given.batch)
-            settings = Settings(
-                measures=tuple(sorted(given.measures)),
-                levels=given.levels,
-                head_seeds=given.head_seeds,
-                controls=given.controls,
-                method=given.method,
-                budget=budget,
-            )
+            settings = Settings(sorted(given.measures), *numbers, given.method, budget)
             todo = plans(given.searches, given.grades, given.seeds)
             measure_all(sets, todo, settings, given.folder)
-        print_all(read_tables(given.folder))
+        print_all(read_tables(given.folder, given.leave_out))
     except OodmlError as error:
         print(error, file=sys.stderr)
         return 1

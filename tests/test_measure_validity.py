@@ -126,6 +126,22 @@ def test_sequences_a_measure_graded_itself_can_be_left_out(script, tmp_path) -> 
     assert script.shown([], script.pick(0)) == "-"
 
 
+def test_all_sequences_of_a_draw_can_be_left_out_together(script, tmp_path) -> None:
+    """The value stays, and what is left without a draw is the table without its sequences."""
+    known_points(tmp_path, "one", 0, grade="mmd")
+    known_points(tmp_path, "one", 1, grade="energy")
+    (by_sequence,) = script.correlations(script.read_tables(tmp_path))
+    (table,) = script.read_tables(tmp_path, "draws")
+    products = table.products()
+    assert len(products) == len(np.unique(table.cluster)) == 8
+    (by_draw,) = script.correlations([table])
+    np.testing.assert_allclose(by_draw[0], by_sequence[0])
+    left = table.where(table.cluster != "pool-0").products()
+    np.testing.assert_allclose(
+        script.with_loss(left.sum(axis=0), script.GIVEN), by_draw[1][0], atol=0.02
+    )  # ranks are taken anew among fewer splits
+
+
 def test_a_difference_is_of_two_measures_and_starred_where_it_excludes_zero(script, tmp_path):
     known_points(tmp_path, "one", 0)
     found = script.correlations(script.read_tables(tmp_path))
@@ -141,4 +157,4 @@ def test_print_only_needs_points(script, tmp_path, capsys) -> None:
     assert "holds no points" in capsys.readouterr().err
     known_points(tmp_path, "one", 0)
     assert script.main(["-o", str(tmp_path), "--print-only"]) == 0
-    assert "one: 80 splits of 8 sequences" in capsys.readouterr().out
+    assert "one: 80 splits of 8 sequences, 8 clusters" in capsys.readouterr().out
