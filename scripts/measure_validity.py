@@ -10,14 +10,14 @@ folder -o, a file a sequence, and is not measured again; with --print-only, noth
 Seeds: of `fixed-test` they draw the test classes. The other searches are the same for any seed, so
 each of their sequences is made of a seeded two thirds of the classes.
 
-The statistic was fixed before any result was seen. Shift enters as its rank within the data set,
-since the measures differ in unit and power. Per data set, the partial correlation of that rank with
-the loss of trained recall@1, given frozen recall@1 and the logarithms of the numbers of test and
-train classes, all centred within the sequence; then the mean over data sets. Intervals: 95 %, by
-the jackknife over whole sequences, whose splits share classes; for two measures, that of their
-difference. A measure that graded a sequence is spread widest along it, so every comparison is also
-made without the sequences that the measures compared have graded. Sequences of one seed share test
-classes, or the classes they are made of; `--leave-out draws` leaves out all of them together.
+The statistic was fixed before any of its results were seen. Shift enters as its rank within the
+data set, since the measures differ in unit and power. Per data set, the partial correlation of that
+rank with the loss of trained recall@1, given frozen recall@1 and the logarithms of the numbers of
+test and train classes, all centred within the sequence; then the mean over data sets. Intervals:
+95 %, by the jackknife over whole sequences, whose splits share classes; for two measures, that of
+their difference. A measure that graded a sequence is spread widest along it, so every comparison is
+also made without the sequences that the measures compared have graded. Sequences of one seed share
+test classes, or the classes they are made of; `--leave-out draws` leaves out all of them together.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache
-from itertools import combinations
+from itertools import combinations, product
 from pathlib import Path
 from typing import Any
 
@@ -40,12 +40,7 @@ from oodml.errors import OodmlError, RunError
 from oodml.methods import Budget, FitContext, find_method
 from oodml.score.scoring import transform
 from oodml.shift import MEASURES, find_measure, rank_correlation
-from oodml.shift.partial import (
-    mean_interval,
-    partial_correlations,
-    products_by_group,
-    without_each,
-)
+from oodml.shift.partial import mean_interval, partial_correlations, products_by_group, without_each
 from oodml.split import SEARCHES, Split
 from oodml.store import read_json, write_json
 
@@ -98,6 +93,14 @@ def plans(searches: Sequence[str], grades: Sequence[str], seeds: int) -> list[Pl
     return [Plan(s, g, n) for n in range(seeds) for g in grades for s in searches]
 
 
+def sample(embeddings: EmbeddingSet, count: int, seed: list[int]) -> EmbeddingSet:
+    names = embeddings.classes
+    if len(names) <= count:
+        return embeddings
+    rows = np.random.default_rng(seed).permutation(len(names))[:count]
+    return replace(embeddings.of([names[row] for row in np.sort(rows)]), default=None)
+
+
 class Bench:
     """Measures the splits of one data set."""
 
@@ -129,18 +132,14 @@ class Bench:
         places = np.linspace(0, len(sequence.splits) - 1, count).round().astype(int)
         for split in (sequence.splits[place] for place in places):
             test = split.controls[0].test
-            yield (
-                replace(split, train=split.without(test), val=(), test=test, controls=()),
-                "random",
-            )
+            partition = replace(split, train=split.without(test), val=(), test=test, controls=())
+            yield partition, "random"
 
     def _pool(self, plan: Plan) -> EmbeddingSet:
         if plan.search == "fixed-test":
             return self.embeddings
-        names = self.embeddings.classes
-        count = max(4, round(SHARE * len(names)))
-        rows = np.random.default_rng([plan.seed, 1]).permutation(len(names))[:count]
-        return replace(self.embeddings.of([names[row] for row in np.sort(rows)]), default=None)
+        count = max(4, round(SHARE * len(self.embeddings.classes)))
+        return sample(self.embeddings, count, [plan.seed, 1])
 
     def _point(self, split: Split, kind: str) -> dict[str, Any]:
         sides = [
@@ -174,19 +173,18 @@ def measure_all(
     """Write a file a data set and plan, where there is none; sequences alternate in data set."""
     benches = [Bench(embeddings, settings) for embeddings in sets]
     facts = [{**asdict(settings), "features": e.digest(), "data": e.dataset} for e in sets]
-    start, done, total = time.perf_counter(), 0, len(todo) * len(sets)
-    for plan in todo:
-        for bench, fact in zip(benches, facts, strict=True):
-            path = folder / bench.embeddings.dataset / f"{plan.name}.json"
-            if path.exists():
-                check_settings(path, fact)
-            else:
-                record = {"settings": fact, "plan": asdict(plan), "points": bench.points(plan)}
-                path.parent.mkdir(parents=True, exist_ok=True)
-                write_json(path, KIND, record)
-            done += 1
-            seconds = time.perf_counter() - start
-            print(f"{done}/{total} {seconds:.0f} s {path}", file=sys.stderr, flush=True)
+    start, total = time.perf_counter(), len(todo) * len(sets)
+    pairs = product(todo, zip(benches, facts, strict=True))
+    for done, (plan, (bench, fact)) in enumerate(pairs, start=1):
+        path = folder / bench.embeddings.dataset / f"{plan.name}.json"
+        if path.exists():
+            check_settings(path, fact)
+        else:
+            record = {"settings": fact, "plan": asdict(plan), "points": bench.points(plan)}
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_json(path, KIND, record)
+        seconds = time.perf_counter() - start
+        print(f"{done}/{total} {seconds:.0f} s {path}", file=sys.stderr, flush=True)
 
 
 def check_settings(path: Path, expected: dict[str, Any]) -> None:
@@ -232,16 +230,21 @@ class Table:
         return found
 
 
-def read_tables(folder: Path, leave_out: str = "sequences") -> list[Table]:
-    """A table a data set: all that was measured, sequences in name order."""
+def read_tables(
+    folder: Path,
+    leave_out: str = "sequences",
+    searches: Sequence[str] = tuple(SEARCHES),
+    kinds: Sequence[str] = ("level", "random"),
+) -> list[Table]:
+    """A table a data set: what was measured of these searches, sequences in name order."""
     tables = []
-    for place in sorted(path for path in folder.iterdir() if path.is_dir()):
+    for place in sorted(path for path in folder.glob("*") if path.is_dir()):
         records = [read_json(path, KIND) for path in sorted(place.glob("*.json"))]
-        rows = [(record["plan"], point) for record in records for point in record["points"]]
+        rows = [(Plan(**record["plan"]), p) for record in records for p in record["points"]]
+        rows = [(plan, p) for plan, p in rows if plan.search in searches and p["kind"] in kinds]
         if not rows:
             continue
         measures = tuple(records[0]["settings"]["measures"])
-        of = [Plan(**plan) for plan, _ in rows]
         given = [
             (p["frozen"], np.log(p["test_classes"]), np.log(p["train_classes"])) for _, p in rows
         ]
@@ -249,16 +252,18 @@ def read_tables(folder: Path, leave_out: str = "sequences") -> list[Table]:
             Table(
                 name=place.name,
                 measures=measures,
-                sequence=np.array([plan.name for plan in of]),
-                cluster=np.array([p.draw if leave_out == "draws" else p.name for p in of]),
-                grade=np.array([plan.grade for plan in of]),
+                sequence=np.array([plan.name for plan, _ in rows]),
+                cluster=np.array([x.draw if leave_out == "draws" else x.name for x, _ in rows]),
+                grade=np.array([plan.grade for plan, _ in rows]),
                 shift=np.array([[p["shift"][name] for name in measures] for _, p in rows]),
                 given=np.array(given),
                 loss=np.array([-np.mean(p["trained"]) for _, p in rows]),
             )
         )
     if not tables:
-        raise RunError(f"{folder} holds no points; run without --print-only first.")
+        raise RunError(
+            f"{folder} holds no points of these searches; run without --print-only first."
+        )
     return tables
 
 
@@ -277,14 +282,13 @@ def print_all(tables: Sequence[Table]) -> None:
         print(
             f"{table.name}: {len(table.loss)} splits of {counts[0]} sequences, {counts[1]} clusters"
         )
-    names = tables[0].measures
     found = correlations(tables)
     order = np.argsort(-np.mean([values for values, _ in found], axis=0))
     print_main(tables, order)
     print("\nPartial correlation per data set")
     print_rows(["measure", *(table.name for table in tables)])
     for m in order:
-        print_rows([names[m], *(shown([one], pick(m)) for one in found)])
+        print_rows([tables[0].measures[m], *(shown([one], pick(m)) for one in found)])
     print_pairs(tables, order)
     alike = np.mean([partial_correlations(t.products().sum(axis=0), GIVEN) for t in tables], axis=0)
     print(
@@ -313,6 +317,8 @@ def shown(found: Found, what: Callable[[Array], Array], *, mark: bool = False) -
         return "-"
     values = np.array([what(rows) for rows, _ in found])
     low, high = mean_interval(values, [what(rows) for _, rows in found])
+    if not mark:  # no correlation is beyond these
+        low, high = max(low, -1.0), min(high, 1.0)
     star = " *" if mark and (low > 0 or high < 0) else ""
     return f"{values.mean():.2f} ({low:.2f} to {high:.2f}){star}"
 
@@ -366,17 +372,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     for name, number in NUMBERS.items():
         parser.add_argument(f"--{name}", type=int, default=number)
     parser.add_argument("--leave-out", choices=["sequences", "draws"], default="sequences")
+    parser.add_argument("--kinds", nargs="+", default=["level", "random"], help="to be printed")
     parser.add_argument("--print-only", action="store_true")
     return parser.parse_args(arguments)
-
-
-def cut(embeddings: EmbeddingSet, most: int) -> EmbeddingSet:
-    """A seeded sample of the classes where there are more than `most`."""
-    names = embeddings.classes
-    if len(names) <= most:
-        return embeddings
-    rows = np.sort(np.random.default_rng(0).permutation(len(names))[:most])
-    return replace(embeddings.of([names[row] for row in rows]), default=None)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -386,13 +384,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sets = [oodml.read_embeddings(path) for path in given.embeddings]
             if not given.without_glyphs:
                 sets.insert(0, oodml.embed_data(oodml.load_data("glyphs"), "oodml:hog"))
-            sets = [cut(embeddings, given.most_classes) for embeddings in sets]
+            sets = [sample(embeddings, given.most_classes, [0]) for embeddings in sets]
             numbers = (given.levels, given.head_seeds, given.controls)
             budget = Budget(given.steps, given.batch)
             settings = Settings(sorted(given.measures), *numbers, given.method, budget)
             todo = plans(given.searches, given.grades, given.seeds)
             measure_all(sets, todo, settings, given.folder)
-        print_all(read_tables(given.folder, given.leave_out))
+        print_all(read_tables(given.folder, given.leave_out, given.searches, given.kinds))
     except OodmlError as error:
         print(error, file=sys.stderr)
         return 1

@@ -155,6 +155,11 @@ def test_a_difference_is_of_two_measures_and_starred_where_it_excludes_zero(scri
 def test_print_only_needs_points(script, tmp_path, capsys) -> None:
     assert script.main(["-o", str(tmp_path), "--print-only"]) == 1
     assert "holds no points" in capsys.readouterr().err
+    assert script.main(["-o", str(tmp_path / "absent"), "--print-only"]) == 1
+    assert "holds no points" in capsys.readouterr().err
     known_points(tmp_path, "one", 0)
     assert script.main(["-o", str(tmp_path), "--print-only"]) == 0
     assert "one: 80 splits of 8 sequences, 8 clusters" in capsys.readouterr().out
+    assert script.main(["-o", str(tmp_path), "--print-only", "--searches", "ooDML"]) == 1
+    assert "holds no points" in capsys.readouterr().err
+    assert script.main(["-o", str(tmp_path), "--print-only", "--kinds", "random"]) == 1
