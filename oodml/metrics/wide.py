@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import torch
 
 MOST_ROWS = 256  # a taller block makes the product no faster
+_UNDER_WAY = 16  # of such blocks, the memory between the steps counted in
 _STRIP = 8192  # gallery images in one product
 
 
@@ -41,8 +42,11 @@ class Row:
 
 def query_blocks(pool: Pool, budget_mb: float) -> Iterator[range]:
     """The queries with positives, in blocks whose similarities take a part of the budget."""
-    height = min(MOST_ROWS, max(1, int(budget_mb * 2**20 / 8) // (4 * max(pool.found, 1))))
-    scored = pool.positives() > 0
+    positives = pool.positives()
+    # Of a query: its similarities, and what is derived from each positive.
+    bytes_each = 4 * pool.found + 64 * int(positives.max())
+    height = min(MOST_ROWS, max(1, int(budget_mb * 2**20 / _UNDER_WAY) // bytes_each))
+    scored = positives > 0
     for part in pool.parts[:2]:
         for low in range(part.start, part.stop, height):
             rows = range(low, min(low + height, part.stop))
