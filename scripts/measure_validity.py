@@ -183,8 +183,7 @@ def measure_all(
             record = {"settings": fact, "plan": asdict(plan), "points": bench.points(plan)}
             path.parent.mkdir(parents=True, exist_ok=True)
             write_json(path, KIND, record)
-        seconds = time.perf_counter() - start
-        print(f"{done}/{total} {seconds:.0f} s {path}", file=sys.stderr, flush=True)
+        print(f"{done}/{total} {time.perf_counter() - start:.0f} s {path}", file=sys.stderr)
 
 
 def check_settings(path: Path, expected: dict[str, Any]) -> None:
