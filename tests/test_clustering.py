@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import oracles_structure as oracles
 import pytest
-from toys_structure import blobs
+from toys_structure import blobs, metric_of
 
 from oodml.errors import DataError, UnknownNameError
 from oodml.metrics.clustering import (
@@ -18,7 +18,6 @@ from oodml.metrics.clustering import (
 )
 from oodml.metrics.lloyd import WAYS
 from oodml.metrics.rows import unit_rows
-from oodml.metrics.structure import parameters_of
 from oodml.registry import Name
 
 MEMBERS = [f"{key}{query}" for key in ("nmi", "ami", "f1") for query in ("", "?way=faiss&seeds=5")]
@@ -31,9 +30,7 @@ SEEDS = range(4)
 
 
 def find(name):
-    parsed = Name.parse(name)
-    factory = CLUSTERING_METRICS[parsed.key]
-    return factory(parsed.argument, **parsed.resolve(parameters_of(factory)))
+    return metric_of(CLUSTERING_METRICS, name)
 
 
 def values(name, vectors, groups):

@@ -7,11 +7,11 @@ import math
 import numpy as np
 import oracles_structure as oracles
 import pytest
+from toys_structure import metric_of
 
 from oodml.errors import DataError, UnknownNameError
 from oodml.metrics import geometry, rows
 from oodml.metrics.geometry import GEOMETRY_METRICS
-from oodml.metrics.structure import parameters_of
 from oodml.registry import Name
 
 ORACLES = {
@@ -33,9 +33,7 @@ SEEDS = range(4)
 
 
 def find(name):
-    parsed = Name.parse(name)
-    factory = GEOMETRY_METRICS[parsed.key]
-    return factory(parsed.argument, **parsed.resolve(parameters_of(factory)))
+    return metric_of(GEOMETRY_METRICS, name)
 
 
 def value(name, vectors, groups):

@@ -24,7 +24,9 @@ class Pool:
 
     First come those that are both query and gallery image, then those that only ask, then those
     that are only found; each part is sorted by class, then by row of the input. `order` (n,) are
-    the rows of the input, `groups` (n,) the numbers of the classes, whose labels are `names`.
+    the rows of the input, `groups` (n,) the numbers of the classes, whose labels are `names` (c,).
+    `class_sizes` (c,) are the gallery images of each class, `positives` (asking,) those of each
+    asking image's class but itself.
     """
 
     rows: Rows
@@ -33,6 +35,8 @@ class Pool:
     names: NDArray[Any]
     both: int
     asking: int
+    class_sizes: NDArray[np.int64]
+    positives: NDArray[np.int64]
 
     @property
     def parts(self) -> tuple[range, range, range]:
@@ -54,19 +58,9 @@ class Pool:
         low, high = np.searchsorted(groups, [first, last])
         return part[int(low) : int(high)]
 
-    def gallery_sizes(self) -> NDArray[np.int64]:
-        """How many gallery images each class has."""
-        members = np.concatenate([self.groups[: self.both], self.groups[self.asking :]])
-        return np.bincount(members, minlength=len(self.names))
-
-    def positives(self) -> NDArray[np.int64]:
-        """How many positives each of the asking images has: its class's gallery images but itself.
-
-        (asking,)
-        """
-        count = self.gallery_sizes()[self.groups[: self.asking]]
-        count[: self.both] -= 1
-        return count
+    def images(self, columns: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The images in some columns of the gallery: those that ask too come first."""
+        return np.where(columns < self.both, columns, columns + self.asking - self.both)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -139,7 +133,11 @@ def make_pool(
     rows = _make_rows(given, order, similarity)
     if rows.order.size * given.shape[1] * 4 <= budget_mb * 2**20:
         rows = rows.copied()
-    return Pool(rows, order, groups[order], names, both, asking)
+    groups = groups[order]
+    class_sizes = np.bincount(np.delete(groups, np.s_[both:asking]), minlength=len(names))
+    positives = class_sizes[groups[:asking]]
+    positives[:both] -= 1
+    return Pool(rows, order, groups, names, both, asking, class_sizes, positives)
 
 
 # What comes in -----------------------------------------------------------------------------------

@@ -217,14 +217,14 @@ def rank_shard(
     pool = _pool(vectors, labels, queries, gallery, how)
     if not _fits(pool, how):
         raise DataError(
-            f"The ranks of {int(pool.positives().sum()):,} positives do not fit {how.budget_mb:g} "
+            f"The ranks of {int(pool.positives.sum()):,} positives do not fit {how.budget_mb:g} "
             "MB; shards hold those of all, so give a larger budget_mb, or use rank_stream."
         )
     return _tile_ranks(pool, how, at, count)
 
 
 def _fits(pool: Pool, how: Settings) -> bool:
-    return int(pool.positives().sum()) * _BYTES_EACH <= how.budget_mb * 2**20
+    return int(pool.positives.sum()) * _BYTES_EACH <= how.budget_mb * 2**20
 
 
 def _pool(
@@ -243,7 +243,7 @@ def _pool(
         similarity=how.similarity,
         budget_mb=how.budget_mb,
     )
-    if not (pool.positives() > 0).any():
+    if not (pool.positives > 0).any():
         asked = len(np.unique(pool.groups[: pool.asking]))
         raise DataError(
             f"None of the {asked} classes has two images (or a query and a gallery image); "
@@ -253,7 +253,7 @@ def _pool(
 
 
 def _stream(pool: Pool, how: Settings, depth: int) -> Iterator[Ranks]:
-    if _fits(pool, how) and pool.positives().mean() <= MANY_POSITIVES:
+    if _fits(pool, how) and pool.positives.mean() <= MANY_POSITIVES:
         part = _tile_ranks(pool, how, 0, 1)
         ranks = part.ranks(part.counts.astype(np.int64))
         yield ranks if depth == 0 else _with_classes_ahead(ranks, pool, how, depth)
@@ -294,7 +294,7 @@ def _with_classes_ahead(ranks: Ranks, pool: Pool, how: Settings, depth: int) -> 
     def work(rows: range) -> NDArray[np.int32]:
         with exact_arithmetic(how.device):
             spread = wide.classes_ahead(pool, wide.compare(pool, rows, how.device), depth)
-        return spread[pool.positives()[rows.start : rows.stop] > 0]
+        return spread[pool.positives[rows.start : rows.stop] > 0]
 
     blocks = in_threads(work, wide.query_blocks(pool, how.budget_mb), how.device)
     return replace(ranks, classes_ahead=np.concatenate(list(blocks)))
@@ -309,7 +309,7 @@ def _make_ranks(
     spread: NDArray[np.int32] | None = None,
 ) -> Ranks:
     """The ranks of a range of the pool's queries, without those that have no positive."""
-    has = pool.positives()[rows.start : rows.stop] > 0
+    has = pool.positives[rows.start : rows.stop] > 0
     asking = np.flatnonzero(has) + rows.start
     return Ranks(
         ranks=ranks,
@@ -318,8 +318,8 @@ def _make_ranks(
         queries=pool.order[asking],
         gallery=pool.found - (asking < pool.both).astype(np.int64),
         tied=tied,
-        class_sizes=pool.gallery_sizes(),
-        excluded=int((pool.positives() == 0).sum()),
+        class_sizes=pool.class_sizes,
+        excluded=int((pool.positives == 0).sum()),
         classes_ahead=None if spread is None else spread[has],
     )
 

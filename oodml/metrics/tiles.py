@@ -51,7 +51,7 @@ class Targets:
 
 def find_targets(pool: Pool, device: str) -> Targets:
     """The thresholds of all queries, from the products of each class with itself."""
-    positives = pool.positives()
+    positives = pool.positives
     lengths = np.where(positives > 0, positives + 1, 0)
     starts = np.concatenate([[0], np.cumsum(lengths)])
     values = np.empty(starts[-1], np.float32)

@@ -42,7 +42,7 @@ class Row:
 
 def query_blocks(pool: Pool, budget_mb: float) -> Iterator[range]:
     """The queries with positives, in blocks whose similarities take a part of the budget."""
-    positives = pool.positives()
+    positives = pool.positives
     # Of a query: its similarities, and what is derived from each positive.
     bytes_each = 4 * pool.found + 64 * int(positives.max())
     height = min(MOST_ROWS, max(1, int(budget_mb * 2**20 / _UNDER_WAY) // bytes_each))
@@ -66,18 +66,13 @@ def compare(pool: Pool, rows: range, device: str) -> Row:
             similarity[:, at : at + len(strip)] = products(pool, rows, strip, device)
             at += len(strip)
     own, mates = _own_columns(pool, rows)
-    margin = tie_margin(pool, np.asarray(rows)[:, None], _images(pool)[own]).to(device)
+    margin = tie_margin(pool, np.asarray(rows)[:, None], pool.images(own)).to(device)
     columns, others = torch.from_numpy(own).to(device), torch.from_numpy(~mates).to(device)
     mine = similarity.gather(1, columns)
     highest = (mine + margin).masked_fill_(others, -torch.inf).amax(dim=1)
     targets = sort_rows((mine - margin).masked_fill_(others, -torch.inf)).flip(1)
     negatives = similarity.scatter_(1, columns, -torch.inf)
     return Row(negatives, targets, highest, torch.from_numpy(mates.sum(axis=1)).to(device))
-
-
-def _images(pool: Pool) -> NDArray[np.int64]:
-    """The images of the gallery, (g,), in the order of its columns."""
-    return np.concatenate([np.asarray(part, dtype=np.int64) for part in pool.parts[::2]])
 
 
 def _own_columns(pool: Pool, rows: range) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
@@ -127,7 +122,7 @@ def classes_ahead(pool: Pool, row: Row, depth: int) -> NDArray[np.int32]:
     """
     ahead = (row.negatives >= row.targets[:, :1]).cpu().numpy()
     queries, columns = np.nonzero(ahead)
-    groups: NDArray[Any] = pool.groups[_images(pool)[columns]]
+    groups: NDArray[Any] = pool.groups[pool.images(columns)]
     classes = len(pool.names)
     keys, images = np.unique(queries * classes + groups, return_counts=True)
     cells = keys // classes * (depth + 1) + np.minimum(images, depth)

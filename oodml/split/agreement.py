@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import PurePosixPath
@@ -16,11 +16,12 @@ from oodml.errors import SplitError
 from oodml.shift import Concordance, Correlation, find_measure, kendall, pearson, spearman
 from oodml.shift import concordance as concordance_of
 from oodml.shift.measure import FEWEST_CLASSES
+from oodml.split.calibration import nine_digits
 from oodml.split.chance import Gauge
 from oodml.split.inspect import TOLERANCE, measure_shifts
+from oodml.split.problem import Progress
 from oodml.split.sequence import SplitSequence, require_classes
 
-Progress = Callable[[int, int], None]
 Array = np.ndarray[Any, Any]
 RECORDED = "recorded"
 UNKNOWN = Correlation(None, None, None)
@@ -257,7 +258,7 @@ def _recorded(
 def _reading(
     encoder: str | None, measure: str | None, shifts: Sequence[float], *, recorded: bool
 ) -> Reading:
-    values = tuple(float(f"{shift:.9g}") for shift in shifts)
+    values = tuple(map(nine_digits, shifts))
     ranks = range(1, len(values) + 1)
     order = spearman(ranks, values).value if len(values) >= FEWEST_SPLITS else None
     return Reading("", encoder, measure, recorded, values, order)

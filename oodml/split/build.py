@@ -13,12 +13,12 @@ from oodml.errors import SplitError, UnknownNameError
 from oodml.registry import Registry
 from oodml.shift import class_moments, find_measure
 from oodml.split.calibration import nine_digits
-from oodml.split.chance import Progress, calibrate
+from oodml.split.chance import calibrate
 from oodml.split.fixed_test import FIXED_TEST
 from oodml.split.meter import blas_threads
 from oodml.split.optimal import OPTIMAL
 from oodml.split.paper import OODML
-from oodml.split.problem import Candidate, Problem, Search, Sides
+from oodml.split.problem import Candidate, Problem, Progress, Search, Sides
 from oodml.split.sequence import Names, Split, SplitSequence, validation_classes
 
 SEARCHES: Registry[Search] = Registry(

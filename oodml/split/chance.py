@@ -24,6 +24,7 @@ from oodml.shift import class_moments, find_measure
 from oodml.shift.frechet import FRECHET, LARGEST, FrechetField
 from oodml.split.calibration import Calibration, nine_digits
 from oodml.split.meter import blas_threads
+from oodml.split.problem import Progress
 from oodml.split.sequence import (
     Control,
     Names,
@@ -36,7 +37,6 @@ from oodml.split.sequence import (
 Array = np.ndarray[Any, Any]
 Distances = Callable[[Array, Array], Array]
 Blocks = Callable[[Array, Array], Iterator[Array]]
-Progress = Callable[[int, int], None]
 log = logging.getLogger(__name__)
 
 CONTROLS = 5

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from oodml.errors import SplitError
+from oodml.split.calibration import nine_digits
 from oodml.split.constraints import OUT, Board, two_sided
 from oodml.split.enumerate import all_places, few_enough
 from oodml.split.exchange import EQUAL, State, Terrain, best_of
@@ -73,10 +74,10 @@ def find_levels(problem: Problem, board: Board, options: Mapping[str, Any]) -> F
         log.info("levels miss their targets by up to %.2g steps", max(map(abs, errors)) / step)
     facts = {
         "method": "enumeration" if listed else "local search",
-        "range": [_short(low.shift), _short(high.shift)],
-        "step": _short(step),
-        "targets": [_short(goals[i]) for i in kept],
-        "error": [_short(error) for error in errors],
+        "range": [nine_digits(low.shift), nine_digits(high.shift)],
+        "step": nine_digits(step),
+        "targets": [nine_digits(goals[i]) for i in kept],
+        "error": [nine_digits(error) for error in errors],
         "distances": terrain.meter.spent,
     }
     return Found(candidates, facts)
@@ -85,10 +86,6 @@ def find_levels(problem: Problem, board: Board, options: Mapping[str, Any]) -> F
 def steps_of(terrain: Terrain, levels: int) -> int:
     """How many steps the progress of a search counts: those of its climbs, and its levels."""
     return (CLIMBS if terrain.scatters else count_climbs(terrain)) + levels
-
-
-def _short(number: float) -> float:
-    return float(f"{number:.9g}")
 
 
 def _is_new(state: State, before: list[State]) -> bool:
