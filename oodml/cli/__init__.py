@@ -9,6 +9,7 @@ import click
 
 from oodml.cli.bench import bench
 from oodml.cli.curve import curve
+from oodml.cli.data import data
 from oodml.cli.demo import demo
 from oodml.cli.embed import embed
 from oodml.cli.listing import list_names
@@ -41,5 +42,5 @@ def main(verbose: bool) -> None:
         logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
 
 
-for _command in (demo, list_names, embed, splits, run, score, curve, bench):
+for _command in (demo, list_names, data, embed, splits, run, score, curve, bench):
     main.add_command(_command)

@@ -1,0 +1,50 @@
+"""Where a named data set lies, and whether all of it is there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from oodml.data.dataset import Dataset
+from oodml.data.facts import FACTS
+from oodml.errors import DataError
+from oodml.registry import Name
+from oodml.store import home
+
+
+def default_root(key: str) -> Path:
+    """Where `oodml data fetch` puts a data set: `OODML_HOME/datasets/<name>`."""
+    return home() / "datasets" / key
+
+
+def root_of(name: Name) -> Path:
+    """The folder of `cub200:PATH`; without a path, the one that `oodml data fetch` fills."""
+    root = Path(name.argument) if name.argument else default_root(name.key)
+    root = root.expanduser().absolute()  # the data set outlives a change of the working folder
+    if root.is_dir():
+        return root
+    what = "is not a folder" if root.exists() else "does not exist"
+    raise DataError(
+        f"{root} {what}; expected the folder of {FACTS[name.key].title}: give it as "
+        f"{name.key}:PATH, or see oodml data fetch {name.key}."
+    )
+
+
+def wrong_layout(key: str, root: Path, expected: str, found: str) -> DataError:
+    """What to say of a folder that holds something else."""
+    return DataError(f"{root} is no {FACTS[key].title}: expected {expected}; found {found}.")
+
+
+def require_counts(data: Dataset, root: Path, *, complete: bool) -> Dataset:
+    """The data set as it is, if it has as many classes and images as were published.
+
+    With `complete=False` (`cub200:PATH?complete=false`) a part of it will do.
+    """
+    facts = FACTS[data.name]
+    found, published = (len(data.classes), len(data)), (facts.classes, facts.images)
+    if complete and found != published:
+        raise DataError(
+            f"{root} holds {found[0]:,} classes and {found[1]:,} images; expected the "
+            f"{published[0]:,} and {published[1]:,} of {facts.title}: add what is missing, or "
+            f"write {data.name}:PATH?complete=false to use what is there."
+        )
+    return data
