@@ -141,16 +141,22 @@ def test_sequences_without_controls_say_so(
 def test_controls_change_no_number_of_a_curve_but_their_own(cards: list[ScoreCard]) -> None:
     for curve, alone in zip(build_curves(cards), build_curves(plain(cards)), strict=True):
         record, expected = curve.to_json(), alone.to_json()
-        assert expected.pop("control") == [None] * len(curve.ranks)
-        found = record.pop("control")
+        for name in ("control", "control_low", "control_high"):
+            assert expected.pop(name) == [None] * len(curve.ranks)
+        found, low, high = (record.pop(f"control{end}") for end in ("", "_low", "_high"))
         assert json.dumps(record) == json.dumps(expected)
-        for rank, mean in zip(curve.ranks, found, strict=True):
+        for at, rank in enumerate(curve.ranks):
             own = [
-                card.values["recall@1"]
+                card
                 for card in cards
                 if (card.method, card.rank) == (curve.method, rank) and card.control is not None
             ]
-            assert mean == pytest.approx(np.mean(own))
+            means = [
+                np.mean([c.values["recall@1"] for c in own if c.control == control])
+                for control in {card.control for card in own}
+            ]
+            assert found[at] == pytest.approx(np.mean(means))
+            assert (low[at], high[at]) == pytest.approx((min(means), max(means)))
     few = [c for c in cards if c.control is None or c.rank > 1]
     assert np.isnan(build_curves(few)[0].control).tolist() == [True, False, False][: len(found)]
     gain = [gains(some, TRAINED)[1].tolist() for some in (cards, plain(cards))]
@@ -168,15 +174,16 @@ def test_excess_is_another_axis_and_ags_stays(
         assert (shift.axis, excess.axis) == ("shift", "excess")
         np.testing.assert_allclose(shift.x, [split.shift for split in sequence.splits])
         np.testing.assert_allclose(excess.x, [split.excess for split in sequence.splits])
-        assert (excess.ags, excess.ags_low) == (shift.ags, shift.ags_low)
+        assert (excess.ags, excess.area) == (shift.ags, shift.area)
         np.testing.assert_array_equal(excess.mean, shift.mean)
         record, other = excess.to_json(), shift.to_json()
         assert {name for name in record if record[name] != other[name]} == {"x", "axis"}
     (again,) = against([excess], "shift")
     assert json.dumps(again.to_json()) == json.dumps(shift.to_json())
-    assert build_curve(plain(cards)[:1], x="excess").x == [sequence.splits[0].excess]
-    with pytest.raises(ValueError, match="shift or excess, not 'rank'"):
-        against([shift], "rank")  # type: ignore[arg-type]
+    first = build_curve(plain(cards)[:1], x="excess", partial=True)
+    assert first.x == [sequence.splits[0].excess]
+    with pytest.raises(ValueError, match="normalised, rank; not 'time'"):
+        against([shift], "time")  # type: ignore[arg-type]
 
 
 def test_unknown_or_different_excess_is_one_sentence(cards: list[ScoreCard]) -> None:
@@ -195,7 +202,7 @@ def test_cards_of_earlier_versions_are_read(cards: list[ScoreCard]) -> None:
     del record["control"], record["excess"]
     card = ScoreCard.from_json(record)
     assert (card.control, card.excess) == (None, None)
-    assert build_curve([card]).mean[0] == record["values"]["recall@1"]
+    assert build_curve([card], partial=True).mean[0] == record["values"]["recall@1"]
 
 
 def test_excess_is_named_wherever_it_is_drawn(cards: list[ScoreCard]) -> None:
@@ -300,5 +307,5 @@ def test_what_was_left_out_is_said(folder: Path, tmp_path: Path) -> None:
     message = error("curve", tmp_path / "runs", "--x", "excess", "-o", tmp_path / "c.svg")
     assert "know of no excess shift" in message
     assert not (tmp_path / "c.svg").exists()
-    assert call("curve", tmp_path / "runs", "--x", "rank").exit_code == 2
+    assert call("curve", tmp_path / "runs", "--x", "time").exit_code == 2
     assert call("splits", "show", folder / "s.json", "--partitions", 3).exit_code == 2

@@ -115,7 +115,7 @@ def test_intervals_of_curves_are_those_of_the_jackknife(scored):
         variance = (len(row) - 1) / len(row) * ((row - row.mean()) ** 2).sum()
         half = t.ppf(0.975, min(len(card.classes), 20) - 1) * np.sqrt(variance)
         assert curve.high[at] - curve.mean[at] == pytest.approx(half)
-    assert curve.ags_low < curve.ags < curve.ags_high
+    assert curve.area.low < curve.ags < curve.area.high
     assert "deterministic" in curve.note
 
 

@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 
-from oodml.curve.curves import Curve
+from oodml.curve import Curve, Estimate
 from oodml.plot import figure_bytes, metric_label, plot_curves
 
 
@@ -15,6 +15,7 @@ def make_curve(method="triplet", start=0.64, *, ags=0.6, chance=0.02, **changes)
         "method": method,
         "dataset": "glyphs",
         "encoder": "oodml:hog",
+        "similarity": "cosine",
         "protocol": "head",
         "shots": None,
         "selection": None,
@@ -28,9 +29,7 @@ def make_curve(method="triplet", start=0.64, *, ags=0.6, chance=0.02, **changes)
         "mean": mean,
         "low": mean - 0.02,
         "high": mean + 0.02,
-        "ags": ags,
-        "ags_low": None if ags is None else ags - 0.01,
-        "ags_high": None if ags is None else ags + 0.01,
+        "area": None if ags is None else Estimate(ags, 0.005, 20.0, ags - 0.01, ags + 0.01),
         "chance": np.full(5, chance),
         "seeds": (0, 1, 2),
         "classes": (50,) * 5,
@@ -82,7 +81,7 @@ def test_the_legend_gives_ags_and_the_axes_their_names():
     assert figure.legends[0].get_title().get_text() == "glyphs"
     assert figure.axes[0].get_xlabel() == "Rank"
     assert figure.axes[0].get_ylabel() == "Recall@1"
-    unsure = make_curve(ags_low=None, ags_high=None)
+    unsure = make_curve(area=Estimate(0.6))
     assert texts(plot_curves([unsure])) == ["triplet\nAGS 0.600"]
 
 

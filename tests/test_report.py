@@ -4,7 +4,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from oodml.curve.curves import Curve
+from oodml.curve import Curve, Estimate
 from oodml.report import build_page, number_table, text_table
 
 SVG = '<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg"><g id="figure"/></svg>'
@@ -20,6 +20,7 @@ def make_curve(method="triplet", start=0.64, **changes):
         "method": method,
         "dataset": "glyphs",
         "encoder": "oodml:hog",
+        "similarity": "cosine",
         "protocol": "head",
         "shots": None,
         "selection": None,
@@ -33,9 +34,7 @@ def make_curve(method="triplet", start=0.64, **changes):
         "mean": mean,
         "low": mean - 0.02,
         "high": mean + 0.02,
-        "ags": start - 0.06,
-        "ags_low": start - 0.07,
-        "ags_high": start - 0.05,
+        "area": Estimate(start - 0.06, 0.005, 20.0, start - 0.07, start - 0.05),
         "chance": np.full(3, 0.019),
         "seeds": (0, 1, 2),
         "classes": (50, 49, 48),
@@ -106,9 +105,7 @@ def test_the_table_shows_what_is_undefined_as_such():
         mean=np.array([0.6, 0.99]),
         low=np.array([np.nan, 0.95]),
         high=np.array([np.nan, 1.0]),
-        ags=None,
-        ags_low=None,
-        ags_high=None,
+        area=None,
         chance=np.full(2, np.nan),
         classes=(1, 48),
     )

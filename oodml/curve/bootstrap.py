@@ -1,4 +1,4 @@
-"""How sure a number is: resampled test classes, and the spread between training seeds.
+"""What curves would be on other test classes: classes drawn again, or left out group by group.
 
 value_r = sum_c w_rc sum_c / sum_c w_rc count_c, where the weights w_r of replicate r are
 multinomial over the union of all test classes. They are drawn once and shared by every split, seed
@@ -10,96 +10,105 @@ these, what they are without each of 20 groups of classes says how much the clas
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from math import sqrt
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from oodml.curve.estimates import REPLICATES
 from oodml.score.card import ScoreCard
 from oodml.store import frozen
 
-REPLICATES = 2000
-LEVEL = 0.95
+Array = np.ndarray[Any, Any]
+Weighted = Mapping[int, float]  # a mean of cards: which ones, and with what weight
 _SEED = 0
 _BLOCK = 8_000_000  # weights drawn at a time: 64 MB, whatever the number of classes
 
 
-def class_replicates(cards: Sequence[ScoreCard], metric: str) -> np.ndarray[Any, Any]:
-    """The value of each card under resampled test classes, shape (2000, cards).
+def replicates_of(
+    cards: Sequence[ScoreCard], metric: str, points: Sequence[Weighted]
+) -> Array | None:
+    """The value of each point, a weighted mean of cards, on other classes: (R, points).
 
-    NaN where a replicate drew none of the classes of a card's split.
+    None where some card has neither sums by class nor a jackknife of the metric.
     """
-    sums, counts = _by_class(cards, metric)
-    values = np.full((REPLICATES, len(cards)), np.nan)
-    rng = np.random.default_rng(_SEED)
-    step = max(1, _BLOCK // len(sums))
-    for start in range(0, REPLICATES, step):
-        block = values[start : start + step]
-        weights = _draw_weights(rng, len(block), len(sums))
+    if all(metric in card.sums for card in cards):
+        return class_replicates(cards, metric, points)
+    if all(metric in card.replicates for card in cards):
+        return group_replicates(cards, metric, points)
+    return None
+
+
+def class_replicates(cards: Sequence[ScoreCard], metric: str, points: Sequence[Weighted]) -> Array:
+    """The value of each point under resampled test classes, (2000, points).
+
+    NaN where a replicate drew none of the classes of one of its cards.
+    """
+    sums, counts, parts = _by_class(cards, metric, points)
+    values = np.zeros((REPLICATES, len(points)))
+    for rows, weights in _drawn(len(sums)):
         total = weights @ counts
-        np.divide(weights @ sums, total, out=block, where=total > 0)
+        ratios = np.full((len(weights), sums.shape[1]), np.nan)
+        denominators = total[:, [denominator for _, denominator in parts]]
+        np.divide(weights @ sums, denominators, out=ratios, where=denominators > 0)
+        for column, (point, _) in enumerate(parts):
+            values[rows, point] += ratios[:, column]
     return frozen(values)
 
 
-def group_replicates(cards: Sequence[ScoreCard], metric: str) -> np.ndarray[Any, Any]:
-    """What stands in for `class_replicates` where the metric is no mean over queries, (g, cards).
+def _by_class(
+    cards: Sequence[ScoreCard], metric: str, points: Sequence[Weighted]
+) -> tuple[Array, Array, list[tuple[int, int]]]:
+    """Numerators (C, parts), denominators (C, h), and (point, denominator) of each part.
+
+    Cards of a point with the same queries add up before anything is drawn: seeds and methods share
+    denominators, so that what is to be resampled grows with the splits, not with the cards.
+    """
+    union = sorted({name for classes in {card.classes for card in cards} for name in classes})
+    row = {name: index for index, name in enumerate(union)}
+    rows = {names: [row[name] for name in names] for names in {card.classes for card in cards}}
+    denominators: dict[tuple[tuple[str, ...], bytes], int] = {}
+    parts: dict[tuple[int, int], Array] = {}
+    for point, weighted in enumerate(points):
+        for index, weight in weighted.items():
+            card = cards[index]
+            queries = (card.classes, card.counts.tobytes())
+            part = (point, denominators.setdefault(queries, len(denominators)))
+            column = parts.setdefault(part, np.zeros(len(union)))
+            column[rows[card.classes]] += weight * card.sums[metric]
+    counts = np.zeros((len(union), len(denominators)))
+    for (names, numbers), place in denominators.items():
+        counts[rows[names], place] = np.frombuffer(numbers, dtype=np.int64)
+    return np.stack(list(parts.values()), axis=1), counts, list(parts)
+
+
+def _drawn(classes: int) -> Iterator[tuple[slice, Array]]:
+    """How often each class was drawn in `classes` draws with replacement, (block, classes).
+
+    Always the same draws for the same number of classes.
+    """
+    rng = np.random.default_rng(_SEED)
+    step = max(1, _BLOCK // classes)
+    for start in range(0, REPLICATES, step):
+        size = min(step, REPLICATES - start)
+        # Counting draws is the multinomial, and tens of times faster than one binomial a class.
+        drawn = rng.integers(classes, size=(size, classes))
+        drawn += np.arange(size)[:, None] * classes
+        weights = np.bincount(drawn.ravel(), minlength=size * classes)
+        yield slice(start, start + size), weights.reshape(size, classes).astype(np.float64)
+
+
+def group_replicates(cards: Sequence[ScoreCard], metric: str, points: Sequence[Weighted]) -> Array:
+    """What stands in for `class_replicates` where the metric is no mean over queries, (g, points).
 
     From the values without each of g groups of classes: their deviations, scaled so that the
     variance over rows is the jackknife's, (g - 1) / g sum_i (value_i - mean)^2. A group that a
-    split does not test changes nothing there, and counts as one. NaN for a card where the metric is
-    not defined without one of its groups.
+    split does not test changes nothing there, and counts as one. NaN for a point with a card where
+    the metric is not defined without one of its groups.
     """
     left_out = np.stack([card.replicates[metric] for card in cards], axis=1)
     count = len(left_out)
     values = np.array([card.values[metric] for card in cards])
-    return frozen(values + (left_out - left_out.mean(axis=0)) * (count - 1) / np.sqrt(count))
-
-
-def _by_class(cards: Sequence[ScoreCard], metric: str) -> tuple[np.ndarray[Any, Any], ...]:
-    """Sums and counts of each card, two (classes, cards) matrices over the union of classes."""
-    union = sorted({name for card in cards for name in card.classes})
-    row = {name: index for index, name in enumerate(union)}
-    sums, counts = np.zeros((2, len(union), len(cards)))
-    for column, card in enumerate(cards):
-        rows = [row[name] for name in card.classes]
-        sums[rows, column] = card.sums[metric]
-        counts[rows, column] = card.counts
-    return sums, counts
-
-
-def _draw_weights(rng: np.random.Generator, replicates: int, classes: int) -> np.ndarray[Any, Any]:
-    """How often each class was drawn in `classes` draws with replacement, (replicates, classes)."""
-    # Counting draws is the multinomial, and tens of times faster than one binomial a class.
-    drawn = rng.integers(classes, size=(replicates, classes))
-    drawn += np.arange(replicates)[:, None] * classes
-    weights = np.bincount(drawn.ravel(), minlength=replicates * classes)
-    return weights.reshape(replicates, classes).astype(np.float64)
-
-
-def half_width(
-    replicates: np.ndarray[Any, Any], classes: int, seed_values: np.ndarray[Any, Any]
-) -> float:
-    """Half of the 95 % interval of a mean over seeds, t * sqrt(class part + seed part).
-
-    Class part: variance of that mean's `replicates`, (2000,) with `classes` - 1 degrees of freedom,
-    or fewer, of groups of classes, with one less than they are.
-    Seed part: s2 / S of `seed_values` (S,), with S - 1; absent for one seed. t has Satterthwaite's
-    degrees of freedom, (sum v)^2 / sum(v^2 / df). NaN for one class, which tells nothing of others.
-    """
-    from scipy.special import stdtrit
-
-    drawn = len(replicates)
-    # Of replicates by classes, a few may have drawn none; by groups, each of them counts.
-    if classes < 2 or np.isfinite(replicates).sum() < max(2, drawn / 2):
-        return float("nan")
-    if drawn < REPLICATES and not np.isfinite(replicates).all():
-        return float("nan")
-    parts = [(float(np.nanvar(replicates, ddof=1)), min(classes, drawn) - 1)]
-    if (count := len(seed_values)) > 1:
-        parts.append((float(np.var(seed_values, ddof=1)) / count, count - 1))
-    total = sum(variance for variance, _ in parts)
-    if total == 0:
-        return 0.0
-    freedom = 1 / sum((variance / total) ** 2 / df for variance, df in parts)
-    return float(stdtrit(freedom, (1 + LEVEL) / 2)) * sqrt(total)
+    spread = values + (left_out - left_out.mean(axis=0)) * (count - 1) / np.sqrt(count)
+    columns = [spread[:, list(part)] @ np.array(list(part.values())) for part in points]
+    return frozen(np.stack(columns, axis=1))

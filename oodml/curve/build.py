@@ -1,65 +1,57 @@
-"""Score cards -> curves: mean and 95 % interval at each split, and of the area under them."""
+"""Score cards -> curves: mean and 95 % interval at each split, and of what sums a curve up."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import numpy as np
 
-from oodml.curve.area import areas
-from oodml.curve.bootstrap import class_replicates, group_replicates, half_width
-from oodml.curve.curves import Axis, Curve, against, ordered
-from oodml.curve.points import (
-    Array,
-    Point,
-    Run,
-    control_means,
-    curve_key,
-    ordinal,
-    points_of,
-    require_one_excess,
-    together,
-)
+from oodml.curve.cards import of_one_sequence, require_one_excess
+from oodml.curve.curves import Axis, Curve, View, against, ordered
+from oodml.curve.estimates import Estimate, estimate
+from oodml.curve.results import Array, Results, gather
+from oodml.curve.summaries import areas, retentions, slopes
+from oodml.curve.views import Span, metric_of, seen, span_of
 from oodml.errors import RunError
-from oodml.metrics import find_metric
 from oodml.score.card import ScoreCard
 
 
+class Shown(TypedDict, total=False):
+    """How curves are shown: along which axis, in which view, and whether in part."""
+
+    x: Axis
+    view: View
+    partial: bool
+
+
 def build_curves(
-    cards: Sequence[ScoreCard], metric: str = "recall@1", *, x: Axis = "shift"
+    cards: Sequence[ScoreCard], metric: str = "recall@1", **shown: Unpack[Shown]
 ) -> list[Curve]:
     """One curve for each (method, encoder, protocol, shots), the frozen encoder first, then by AGS.
 
-    `x` is what they are drawn against: shift, or excess shift; AGS is of the shift in either case.
-    A rank that some run of a curve lacks leaves its AGS undefined (None), and its note names it.
-    Cards of controls have no part in all this; their mean goes along in `Curve.control`.
+    `x` is what they are drawn against: shift (default), excess, normalised or rank; AGS, slope and
+    retention are of the shift in any case. `view` is `raw`, `minus-frozen` (what each is above the
+    frozen encoder on the same queries) or `equal-galleries` (`recall@k|m`). A run that lacks a rank
+    is an error; with `partial`, what is there is drawn, without AGS. Cards of controls have no part
+    in all this; their mean and range go along in `Curve.control`.
     """
-    cards, controls = together(cards, metric)
-    if x == "excess":
+    of_one_sequence(cards)
+    view = shown.get("view", "raw")
+    metric = metric_of(cards, metric, view)
+    if shown.get("x") == "excess":
         require_one_excess(cards)
-    replicates = _replicates(cards, metric)
-    top = max(card.levels for card in cards)
-    groups: dict[tuple[Any, ...], list[int]] = {}
-    for index, card in enumerate(cards):
-        groups.setdefault(curve_key(card), []).append(index)
-    curves = []
-    for key, rows in groups.items():
-        own = None if replicates is None else replicates[:, rows]
-        curve = _build([cards[index] for index in rows], metric, own, top)
-        means = control_means([card for card in controls if curve_key(card) == key], metric)
-        values = [means.get(rank, np.nan) for rank in curve.ranks]
-        curves.append(replace(curve, control=np.array(values)))
-    return against(ordered(curves), x)
+    results = gather(cards, metric, partial=shown.get("partial", False))
+    curves = [curve_of(found, view) for found in seen(results, view)]
+    return against(ordered(curves), shown.get("x", "shift"))
 
 
 def build_curve(
-    cards: Sequence[ScoreCard], metric: str = "recall@1", *, x: Axis = "shift"
+    cards: Sequence[ScoreCard], metric: str = "recall@1", **shown: Unpack[Shown]
 ) -> Curve:
-    """The curve of cards that make exactly one."""
-    curves = build_curves(cards, metric, x=x)
+    """The curve of cards that make exactly one; options are those of `build_curves`."""
+    curves = build_curves(cards, metric, **shown)
     if len(curves) > 1:
         names = "; ".join(f"{c.method}, {c.encoder}, {c.protocol}" for c in curves)
         raise RunError(
@@ -68,17 +60,17 @@ def build_curve(
     return curves[0]
 
 
-def _build(cards: Sequence[ScoreCard], metric: str, replicates: Array | None, levels: int) -> Curve:
-    first, points = cards[0], points_of(cards, metric, replicates)
-    gaps = _gaps(points, levels)
-    mean = np.array([point.mean for point in points])
-    half = np.array([_point_half_width(point) for point in points])
-    low, high = _clipped(mean, half, metric)
-    area, area_low, area_high = (None, None, None) if gaps else _area(points, metric)
+def curve_of(results: Results, view: View = "raw") -> Curve:
+    """The curve of some results, against shift."""
+    first, span = results.cards[0], span_of(results.metric, view)
+    points = _points(results, span)
+    undefined = _undefined(results)
+    control, low, high = _controls(results)
     return Curve(
         method=first.method,
         dataset=first.dataset,
         encoder=first.encoder,
+        similarity=first.similarity,
         protocol=first.protocol,
         shots=first.shots,
         selection=first.selection,
@@ -86,113 +78,134 @@ def _build(cards: Sequence[ScoreCard], metric: str, replicates: Array | None, le
         features=first.features,
         measure=first.measure,
         sequence=first.sequence,
-        metric=metric,
-        ranks=tuple(point.rank for point in points),
-        x=np.array([point.shift for point in points]),
-        mean=mean,
-        low=low,
-        high=high,
-        ags=area,
-        ags_low=area_low,
-        ags_high=area_high,
-        chance=np.array([point.chance for point in points]),
-        seeds=tuple(sorted({card.seed for card in cards if card.seed is not None})),
-        classes=tuple(len(point.classes) for point in points),
-        note="; ".join([*_limits(cards, points, metric), *gaps]),
-        excess=np.array([point.excess for point in points]),
+        metric=results.metric,
+        ranks=results.ranks,
+        x=results.shift,
+        mean=results.mean,
+        low=_ends(point.low for point in points),
+        high=_ends(point.high for point in points),
+        chance=results.chance,
+        seeds=tuple(sorted({card.seed for card in results.cards if card.seed is not None})),
+        classes=tuple(len(names) for names in results.classes),
+        area=None if undefined else area_of(results, span),
+        slope=None if undefined else slope_of(results),
+        retention=None if undefined else retention_of(results),
+        note="; ".join([*_limits(results, span), *undefined]),
+        view=view,
+        excess=results.excess,
+        control=control,
+        control_low=low,
+        control_high=high,
     )
 
 
-def _point_half_width(point: Point) -> float:
-    if point.replicates is None:
-        return float("nan")
-    return half_width(point.replicates, len(point.classes), np.array(list(point.units.values())))
+def _points(results: Results, span: Span) -> list[Estimate]:
+    found = []
+    for at, classes in enumerate(results.classes):
+        values = results.values[:, at]
+        drawn = None if results.replicates is None else results.replicates[:, at]
+        units = values[~np.isnan(values)]
+        found.append(estimate(float(units.mean()), drawn, len(classes), units, span=span))
+    return found
 
 
-def _replicates(cards: Sequence[ScoreCard], metric: str) -> Array | None:
-    """What the cards would say for other test classes, (r, cards); None where they do not tell."""
-    if all(metric in card.sums for card in cards):
-        return class_replicates(cards, metric)
-    if all(metric in card.replicates for card in cards):
-        return group_replicates(cards, metric)
-    return None
+def _ends(values: Any) -> Array:
+    return np.array([np.nan if value is None else value for value in values])
 
 
-def _clipped(mean: Array, half: Array, metric: str) -> tuple[Array, Array]:
-    """Interval limits, within the range of the metric."""
-    found = find_metric(metric)
-    low, high = mean - half, mean + half
-    return np.clip(low, found.low, found.high), np.clip(high, found.low, found.high)
+def _controls(results: Results) -> tuple[Array, Array, Array]:
+    """Mean, least and largest over the controls of each rank; NaN where there is none."""
+    rows = [
+        [value for (own, _), value in results.controls.items() if own == rank] or [np.nan]
+        for rank in results.ranks
+    ]
+    mean, low, high = np.array([[np.mean(row), np.min(row), np.max(row)] for row in rows]).T
+    return mean, low, high
 
 
-def _area(points: Sequence[Point], metric: str) -> tuple[float, float | None, float | None]:
-    """AGS and its interval; both parts of the variance are taken on the area itself."""
-    shift = np.array([point.shift for point in points])
-    units = sorted(points[0].units, key=lambda unit: -1 if unit is None else unit)
-    per_unit = areas(shift, np.array([[point.units[unit] for point in points] for unit in units]))
-    mean = float(per_unit.mean())
-    rows = [point.replicates for point in points if point.replicates is not None]
-    # A split of one class stays put when classes are drawn again, which would look like certainty.
-    if len(rows) < len(points) or any(len(point.classes) < 2 for point in points):
-        return mean, None, None
-    union = frozenset[str]().union(*(point.classes for point in points))
-    half = half_width(areas(shift, np.stack(rows, axis=-1)), len(union), per_unit)
-    if not np.isfinite(half):
-        return mean, None, None
-    low, high = _clipped(np.array(mean), np.array(half), metric)
-    return mean, float(low), float(high)
+# What sums a curve up ----------------------------------------------------------------------------
+
+
+def resampled(results: Results) -> Array | None:
+    """The replicates (R, K), if they say anything of the curve as a whole.
+
+    A split of one class stays put when classes are drawn again, which would look like certainty.
+    """
+    lone = any(len(names) < 2 for names in results.classes)
+    return None if lone else results.replicates
+
+
+def area_of(results: Results, span: Span) -> Estimate:
+    """AGS; both parts of its variance are taken on the area itself."""
+    drawn, shift = resampled(results), results.shift
+    replicates = None if drawn is None else areas(shift, drawn)
+    units = areas(shift, results.values)
+    return estimate(float(units.mean()), replicates, results.union, units, span=span)
+
+
+def slope_of(results: Results) -> Estimate:
+    drawn, shift = resampled(results), results.shift
+    replicates = None if drawn is None else slopes(shift, drawn)
+    units = slopes(shift, results.values)
+    return estimate(float(units.mean()), replicates, results.union, units)
+
+
+def retention_of(results: Results) -> Estimate | None:
+    """Retention of the mean over units; None where chance is unknown or the start not above it."""
+    value = float(retentions(results.mean, results.chance))
+    if np.isnan(value):
+        return None
+    drawn = resampled(results)
+    starts = results.values[:, 0] if drawn is None else [*results.values[:, 0], *drawn[:, 0]]
+    # Where the start is not surely above chance, the ratio may be anything.
+    if drawn is None or (np.asarray(starts) <= results.chance[0]).any():
+        return Estimate(value)
+    units = retentions(results.values, results.chance)
+    return estimate(value, retentions(drawn, results.chance), results.union, units)
 
 
 # What a curve cannot say -------------------------------------------------------------------------
 
 
-def _gaps(points: Sequence[Point], levels: int) -> list[str]:
+def _undefined(results: Results) -> list[str]:
     """Why AGS is undefined: too few splits, missing ranks, or shifts that do not grow."""
-    if levels < 2:
+    if results.cards[0].levels < 2:
         return ["one split: no AGS"]
-    lacking: dict[tuple[int, ...], list[Run]] = {}
-    every = sorted({run for point in points for run in point.runs}, key=ordinal)
-    for run in every:
-        present = {point.rank for point in points if run in point.runs}
-        if absent := tuple(rank for rank in range(1, levels + 1) if rank not in present):
-            lacking.setdefault(absent, []).append(run)
-    gaps = [
-        f"{_runs_text(runs, every)} rank {', '.join(map(str, absent))}: no AGS"
-        for absent, runs in lacking.items()
-    ]
-    for near, far in pairwise(points):
-        if not far.shift > near.shift:  # true of NaN as well
-            gaps.append(f"the shift does not grow from rank {near.rank} to {far.rank}: no AGS")
-    return gaps
+    reasons = [f"{gap}: no AGS" for gap in results.gaps]
+    for near, far in pairwise(range(len(results.ranks))):
+        if not results.shift[far] > results.shift[near]:  # true of NaN as well
+            ranks = f"rank {results.ranks[near]} to {results.ranks[far]}"
+            reasons.append(f"the shift does not grow from {ranks}: no AGS")
+    return reasons
 
 
-def _runs_text(runs: Sequence[Run], every: Sequence[Run]) -> str:
-    if len(runs) == len(every):
-        return "no results at"
-    names = [
-        " ".join(
-            f"{kind} {number}"
-            for kind, number in zip(("seed", "episode"), run, strict=True)
-            if number is not None
-        )
-        for run in runs
-    ]
-    return f"no results of {', '.join(names)} at"
-
-
-def _limits(cards: Sequence[ScoreCard], points: Sequence[Point], metric: str) -> list[str]:
+def _limits(results: Results, span: Span) -> list[str]:
     """What the intervals leave out."""
-    if points[0].replicates is None:
-        return [f"{metric} is no mean over queries, and some cards have no jackknife: no intervals"]
-    seeds = {card.seed for card in cards}
-    covered = "the choice of classes" + (
-        " and of labelled images" if len({card.episode for card in cards}) > 1 else ""
-    )
-    limits = []
-    if seeds == {None}:
-        limits.append(f"deterministic: intervals cover {covered} only")
-    elif len(seeds) == 1:
-        limits.append(f"one seed: intervals cover {covered} only")
-    if single := [point.rank for point in points if len(point.classes) < 2]:
-        limits.append(f"one test class at rank {', '.join(map(str, single))}: no interval there")
+    if results.replicates is None:
+        why = "is no mean over queries, and some cards have no jackknife"
+        return [f"{results.metric} {why}: no intervals"]
+    limits = _uncovered(results)
+    if single := [r for r, c in zip(results.ranks, results.classes, strict=True) if len(c) < 2]:
+        limits.append(f"one test class at rank {_list(single)}: no interval there")
+    ends = [np.isin(results.values[:, at], span).all() for at in range(len(results.ranks))]
+    if full := [rank for rank, end in zip(results.ranks, ends, strict=True) if end]:
+        limits.append(
+            f"all queries score the same at rank {_list(full)}: an interval of no width there is "
+            "no certainty about other classes"
+        )
     return limits
+
+
+def _uncovered(results: Results) -> list[str]:
+    episodes = len({card.episode for card in results.cards}) > 1
+    covered = "the choice of classes" + (" and of labelled images" if episodes else "")
+    seeds = {card.seed for card in results.cards}
+    if seeds == {None}:
+        return [f"deterministic: intervals cover {covered} only"]
+    if len(seeds) == 1:
+        return [f"one seed: intervals cover {covered} only"]
+    return []
+
+
+def _list(ranks: Sequence[int]) -> str:
+    return ", ".join(map(str, ranks))

@@ -4,35 +4,46 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
 
+from oodml.curve.estimates import Estimate, flat
+from oodml.curve.summaries import scaled
 from oodml.errors import RunError
 from oodml.store import frozen
 
-Axis = Literal["shift", "excess"]
+Axis = Literal["shift", "excess", "normalised", "rank"]
+View = Literal["raw", "minus-frozen", "equal-galleries"]
 
 REFERENCE = "frozen"
-_ARRAYS = ("x", "mean", "low", "high", "chance", "shift", "excess", "control")
+_SUMMARIES = ("area", "slope", "retention")
+_ARRAYS = (
+    *("x", "mean", "low", "high", "chance", "shift", "excess"),
+    *("control", "control_low", "control_high"),
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Curve:
     """One method on the splits of one sequence, easiest first; K points.
 
-    `x` (K,) is what it is drawn against, by `axis`: the `shift` (K,), or the `excess` (K,) of it
-    above random partitions of the same classes. `mean` (K,) is the metric averaged over seeds,
-    `low` and `high` (K,) its 95 % interval, `chance` (K,) the expectation under random order,
-    `control` (K,) the mean over the controls that were run, `classes` (K,) the number of test
-    classes scored. `seeds` is empty for a deterministic method. NaN, null in JSON, stands for an
-    undefined number; `ags`, always of the shift, is None where a rank is missing. `note` says what
-    the intervals leave out.
+    `x` (K,) is what it is drawn against, by `axis`: the `shift` (K,), the `excess` (K,) of it above
+    random partitions of the same classes, the shift from 0 to 1, or the rank. `mean` (K,) is the
+    metric averaged over seeds, `low` and `high` (K,) its 95 % interval, `chance` (K,) the
+    expectation under random order, `control` (K,) the mean over the controls that were run and
+    `control_low`, `control_high` (K,) their range, `classes` (K,) the number of test classes
+    scored. `view` says what is shown: the metric, or what it is above the frozen encoder's. `seeds`
+    is empty for a deterministic method. NaN, null in JSON, stands for an undefined number.
+
+    `area` is AGS, `slope` and `retention` are those of `oodml.curve.summaries`, always of the
+    shift; None where they are undefined. `note` says what the intervals leave out.
     """
 
     method: str
     dataset: str
     encoder: str
+    similarity: str
     protocol: str
     shots: int | None
     selection: str | None
@@ -46,21 +57,25 @@ class Curve:
     mean: np.ndarray[Any, Any]
     low: np.ndarray[Any, Any]
     high: np.ndarray[Any, Any]
-    ags: float | None
-    ags_low: float | None
-    ags_high: float | None
     chance: np.ndarray[Any, Any]
     seeds: tuple[int, ...]
     classes: tuple[int, ...]
+    area: Estimate | None = None
+    slope: Estimate | None = None
+    retention: Estimate | None = None
     note: str = ""
     axis: Axis = "shift"
+    view: View = "raw"
     shift: np.ndarray[Any, Any] = field(default_factory=lambda: np.empty(0))
     excess: np.ndarray[Any, Any] = field(default_factory=lambda: np.empty(0))
     control: np.ndarray[Any, Any] = field(default_factory=lambda: np.empty(0))
+    control_low: np.ndarray[Any, Any] = field(default_factory=lambda: np.empty(0))
+    control_high: np.ndarray[Any, Any] = field(default_factory=lambda: np.empty(0))
+    terms: str | None = None
 
     def __post_init__(self) -> None:
         unknown = np.full(len(self.ranks), np.nan)
-        for name in ("shift", "excess", "control"):
+        for name in ("shift", "excess", "control", "control_low", "control_high"):
             if not len(getattr(self, name)):
                 object.__setattr__(self, name, self.x if name == self.axis else unknown)
         for name in _ARRAYS:
@@ -72,33 +87,55 @@ class Curve:
                     f"expected one number for each of the {len(self.ranks)} ranks."
                 )
 
+    @property
+    def ags(self) -> float | None:
+        """The aggregated generalisation score; None where a rank is missing."""
+        return None if self.area is None else self.area.value
+
     def to_json(self) -> dict[str, Any]:
-        """All fields under their names, null where a number is undefined."""
-        record = {name: getattr(self, name) for name in self.__slots__}
+        """All fields under their names, null where a number is undefined; `area` is `ags`."""
+        record = {name: getattr(self, name) for name in self.__slots__ if name not in _SUMMARIES}
         for name in _ARRAYS:
             record[name] = [None if np.isnan(value) else value for value in record[name].tolist()]
         record["budget"] = dict(self.budget)
         for name in ("ranks", "seeds", "classes"):
             record[name] = list(record[name])
-        return record
+        return {**record, **self.summaries()}
+
+    def summaries(self) -> dict[str, float | None]:
+        """AGS, slope and retention with their errors and intervals, flat."""
+        return flat({"ags": self.area, "slope": self.slope, "retention": self.retention})
 
 
 def against(curves: Sequence[Curve], axis: Axis) -> list[Curve]:
-    """The same curves drawn against shift or excess; AGS stays that of the shift.
+    """The same curves drawn against another axis; what sums them up stays that of the shift.
 
-    Raises `RunError` where the excess of a split is not known.
+    Raises `RunError` where the shift, or the excess, of a split is not known.
     """
-    if axis not in ("shift", "excess"):
-        raise ValueError(f"A curve is drawn against shift or excess, not {axis!r}.")
+    if axis not in get_args(Axis):
+        raise ValueError(f"A curve is drawn against {', '.join(get_args(Axis))}; not {axis!r}.")
+    return [replace(curve, x=_along(curve, axis), axis=axis) for curve in curves]
+
+
+def _along(curve: Curve, axis: Axis) -> np.ndarray[Any, Any]:
+    if axis == "rank":
+        return np.array(curve.ranks)
+    if axis == "shift":
+        return curve.shift
     if axis == "excess":
-        for curve in curves:
-            if np.isnan(curve.excess).any():
-                raise RunError(
-                    f"The results on {curve.dataset!r} know of no excess shift (sequence "
-                    f"{curve.sequence[:12]}): its splits were not calibrated. Build them with "
-                    "oodml splits build, and run again into a new store."
-                )
-    return [replace(curve, x=getattr(curve, axis), axis=axis) for curve in curves]
+        if np.isnan(curve.excess).any():
+            raise RunError(
+                f"The results on {curve.dataset!r} know of no excess shift (sequence "
+                f"{curve.sequence[:12]}): its splits were not calibrated. Build them with "
+                "oodml splits build, and run again into a new store."
+            )
+        return curve.excess
+    if len(curve.ranks) < 2 or not (np.diff(curve.shift) > 0).all():
+        raise RunError(
+            f"The shifts of sequence {curve.sequence[:12]} are not known at two splits or more; "
+            "only --x rank can draw it."
+        )
+    return scaled(curve.shift)
 
 
 def ordered(curves: Sequence[Curve]) -> list[Curve]:
@@ -112,13 +149,35 @@ def ordered(curves: Sequence[Curve]) -> list[Curve]:
     return sorted(curves, key=key)
 
 
-def labels(curves: Sequence[Curve]) -> list[str]:
+class Named(Protocol):
+    """What a label is made of: that of a curve, or of a score card."""
+
+    @property
+    def method(self) -> str: ...
+    @property
+    def encoder(self) -> str: ...
+    @property
+    def similarity(self) -> str: ...
+    @property
+    def protocol(self) -> str: ...
+    @property
+    def shots(self) -> int | None: ...
+    @property
+    def selection(self) -> str | None: ...
+    @property
+    def budget(self) -> Mapping[str, int]: ...
+    @property
+    def features(self) -> str: ...
+
+
+def labels(curves: Sequence[Named]) -> list[str]:
     """A short name for each curve: the method, and whatever else is needed to tell them apart."""
     columns = [
         [curve.method for curve in curves],
         [curve.encoder for curve in curves],
         [curve.protocol for curve in curves],
         ["" if curve.shots is None else f"{curve.shots} shots" for curve in curves],
+        [curve.similarity for curve in curves],
         [curve.selection or "" for curve in curves],
         [" ".join(f"{key} {n}" for key, n in sorted(c.budget.items())) for c in curves],
         [f"vectors {curve.features[:8]}" for curve in curves],

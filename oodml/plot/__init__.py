@@ -1,8 +1,20 @@
 """Figures from values; nothing here shows or saves by itself."""
 
 from oodml.plot.agreement import plot_agreement
-from oodml.plot.curves import AXES, metric_label, plot_curves
+from oodml.plot.curves import AXES, metric_label, plot_curves, value_label
+from oodml.plot.ranking import plot_ranking
+from oodml.plot.sequences import plot_sequences
 from oodml.plot.sides import plot_sides
 from oodml.plot.style import figure_bytes
 
-__all__ = ["AXES", "figure_bytes", "metric_label", "plot_agreement", "plot_curves", "plot_sides"]
+__all__ = [
+    "AXES",
+    "figure_bytes",
+    "metric_label",
+    "plot_agreement",
+    "plot_curves",
+    "plot_ranking",
+    "plot_sequences",
+    "plot_sides",
+    "value_label",
+]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from oodml.curve import REFERENCE, Axis, Curve, labels
+from oodml.curve import REFERENCE, Axis, Curve, Estimate, labels
 from oodml.plot.style import COLOURS, GREY, INK, MARKERS, styled
 
 if TYPE_CHECKING:
@@ -21,8 +21,13 @@ _MEASURES = {
     "frechet-samples": "Fréchet distance between images",
     "frechet-pca": "Fréchet distance between class means, leading components",
 }
-AXES: dict[Axis, str] = {"shift": "Shift", "excess": "Excess shift"}
-_WIDTH, _HEIGHT = 4.9, 3.0  # inches, without the legend; text stays legible in a column of 3.3
+AXES: dict[Axis, str] = {
+    "shift": "Shift",
+    "excess": "Excess shift",
+    "normalised": "Shift, from 0 to 1",
+    "rank": "Split",
+}
+WIDTH, HEIGHT = 4.9, 3.0  # inches, without the legend; text stays legible in a column of 3.3
 _MOST_BANDS = 4  # more of them mix to brown
 _ASIDE = 1.6  # points from one curve's bars to the next one's
 
@@ -33,7 +38,8 @@ def plot_curves(
     """Metric against shift with 95 % intervals, as wide as a column; the legend gives AGS.
 
     Curves that are drawn against excess shift (`oodml.curve.against`) have a line where splits are
-    no farther than random ones.
+    no farther than random ones; curves of what methods are above the frozen encoder one at 0. A
+    grey band is the range of the controls of one method, the best that was run on them.
     A single frozen encoder among others is the reference, grey and dashed. Up to four curves have
     bands; more have bars, side by side so that they can be told apart. Chance is drawn where it
     falls into view; unknown shifts are replaced by the numbers of the splits.
@@ -46,15 +52,17 @@ def plot_curves(
     with styled():
         from matplotlib.figure import Figure
 
-        figure = Figure(figsize=(_WIDTH, _HEIGHT), layout="constrained")
+        figure = Figure(figsize=(WIDTH, HEIGHT), layout="constrained")
         axes = figure.add_subplot()
         lines = _draw(axes, curves)
+        lines += _draw_controls(axes, curves)
+        _draw_level(axes, curves)
         _draw_chance(axes, curves)
         _draw_no_excess(axes, curves)
         axes.set_xlabel(x_label)
-        axes.set_ylabel(metric_label(curves[0].metric))
+        axes.set_ylabel(value_label(curves[0]))
         axes.tick_params(length=3, width=0.7)
-        _add_legend(figure, lines, title)
+        add_legend(figure, lines, title)
         # What is laid out once does not move when it is drawn again.
         figure.draw_without_rendering()
         figure.set_layout_engine("none")
@@ -65,8 +73,8 @@ def shift_label(curves: Sequence[Curve]) -> str:
     """What the x axis shows: the shift and its measure, or the splits where shifts are unknown."""
     if any(np.isnan(curve.x).any() for curve in curves):
         return "Split (shifts unknown)"
-    measure = curves[0].measure
     name = AXES[curves[0].axis]
+    measure = None if curves[0].axis == "rank" else curves[0].measure
     return f"{name} ({_MEASURES.get(measure, measure)})" if measure else name
 
 
@@ -76,11 +84,17 @@ def metric_label(metric: str) -> str:
     return metric.upper() if upper else metric[:1].upper() + metric[1:]
 
 
+def value_label(curve: Curve) -> str:
+    """What the y axis shows: the metric, or what it is above the frozen encoder's."""
+    name = metric_label(curve.metric)
+    return f"{name} above frozen" if curve.view == "minus-frozen" else name
+
+
 def _check(curves: Sequence[Curve]) -> None:
-    found = {(curve.metric, curve.dataset, curve.sequence, curve.axis) for curve in curves}
+    found = {(c.metric, c.view, c.dataset, c.sequence, c.axis) for c in curves}
     if len(found) != 1:
         raise ValueError(
-            "Expected curves of one metric, one sequence of splits and one axis; got "
+            "Expected curves of one metric and view, one sequence of splits and one axis; got "
             f"{sorted(found)}."
         )
 
@@ -88,7 +102,7 @@ def _check(curves: Sequence[Curve]) -> None:
 def _along_x(curve: Curve) -> Curve:
     """The curve from left to right: excess need not grow from split to split."""
     order = np.argsort(curve.x, kind="stable")
-    names = ("x", "mean", "low", "high", "chance")
+    names = ("x", "mean", "low", "high", "chance", "control", "control_low", "control_high")
     return replace(curve, **{name: getattr(curve, name)[order] for name in names})
 
 
@@ -97,7 +111,7 @@ def _draw(axes: Axes, curves: Sequence[Curve]) -> list[Line2D]:
     from matplotlib.transforms import ScaledTranslation
 
     lines = []
-    for index, (curve, look) in enumerate(zip(curves, _looks(curves), strict=True)):
+    for index, (curve, look) in enumerate(zip(curves, looks_of(curves), strict=True)):
         if len(curves) <= _MOST_BANDS:
             axes.fill_between(curve.x, curve.low, curve.high, color=look["color"], alpha=0.13, lw=0)
             place = axes.transData
@@ -114,7 +128,7 @@ def _draw(axes: Axes, curves: Sequence[Curve]) -> list[Line2D]:
     return lines
 
 
-def _looks(curves: Sequence[Curve]) -> list[dict[str, Any]]:
+def looks_of(curves: Sequence[Curve]) -> list[dict[str, Any]]:
     """Colour, marker and line of each curve."""
     lone = len(curves) > 1 and sum(curve.method == REFERENCE for curve in curves) == 1
     grey = {"color": GREY, "marker": "o", "ls": (0, (4, 2)), "mfc": "white", "mew": 1.0}
@@ -131,6 +145,26 @@ def _looks(curves: Sequence[Curve]) -> list[dict[str, Any]]:
         )
         taken += 1
     return looks
+
+
+def _draw_controls(axes: Axes, curves: Sequence[Curve]) -> list[Any]:
+    """The mean of the controls of one curve and, where there are several, their range."""
+    run = [curve for curve in curves if not np.isnan(curve.control).all()]
+    if not run:
+        return []
+    curve = next((curve for curve in run if curve.method != REFERENCE), run[0])
+    name = labels(curves)[list(curves).index(curve)] if len(curves) > 1 else "random partitions"
+    low, high = curve.control_low, curve.control_high
+    axes.fill_between(curve.x, low, high, color=GREY, alpha=0.22, lw=0, zorder=1.2)
+    (line,) = axes.plot(curve.x, curve.control, color=GREY, lw=1.0, ls="-", zorder=1.3)
+    line.set_label(f"{name}\nrandom partitions" if len(curves) > 1 else f"{name}\nsame sizes")
+    return [line]
+
+
+def _draw_level(axes: Axes, curves: Sequence[Curve]) -> None:
+    """The level of the frozen encoder, where curves are what they are above it."""
+    if curves[0].view == "minus-frozen":
+        axes.axhline(0, color=GREY, lw=1.0, ls=(0, (4, 2)), zorder=1.4)
 
 
 def _draw_chance(axes: Axes, curves: Sequence[Curve]) -> None:
@@ -169,15 +203,18 @@ def _draw_no_excess(axes: Axes, curves: Sequence[Curve]) -> None:
 
 
 def _legend_text(curve: Curve, name: str) -> str:
-    if curve.ags is None:
-        return f"{name}\nAGS undefined"
-    if curve.ags_low is None or curve.ags_high is None:
-        return f"{name}\nAGS {curve.ags:.3f}"
-    half = max(curve.ags_high - curve.ags, curve.ags - curve.ags_low)
-    return f"{name}\nAGS {curve.ags:.3f} ± {half:.3f}"
+    return f"{name}\nAGS {ags_text(curve.area, signed=curve.view == 'minus-frozen')}"
 
 
-def _add_legend(figure: Figure, lines: Sequence[Line2D], title: str | None) -> None:
+def ags_text(area: Estimate | None, *, signed: bool = False) -> str:
+    """AGS with the longer half of its interval, `0.512 ± 0.012`."""
+    if area is None:
+        return "undefined"
+    value = f"{area.value:+.3f}" if signed else f"{area.value:.3f}"
+    return value if area.half is None else f"{value} ± {area.half:.3f}"
+
+
+def add_legend(figure: Figure, lines: Sequence[Line2D], title: str | None) -> None:
     """A legend above the axes in as many columns as fit; the figure grows by its height."""
     for columns in range(min(4, len(lines)), 0, -1):
         legend = figure.legend(
@@ -190,6 +227,6 @@ def _add_legend(figure: Figure, lines: Sequence[Line2D], title: str | None) -> N
         )
         box = legend.get_window_extent()
         if box.width <= figure.bbox.width or columns == 1:
-            figure.set_size_inches(_WIDTH, _HEIGHT + box.height / figure.dpi)
+            figure.set_size_inches(WIDTH, HEIGHT + box.height / figure.dpi)
             return
         legend.remove()

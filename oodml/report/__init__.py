@@ -1,6 +1,21 @@
 """Curves for reading: tables and a page of HTML."""
 
 from oodml.report.page import build_page
-from oodml.report.table import number_table, text_table
+from oodml.report.table import (
+    difference_table,
+    number_table,
+    order_text,
+    spread_table,
+    summary_table,
+    text_table,
+)
 
-__all__ = ["build_page", "number_table", "text_table"]
+__all__ = [
+    "build_page",
+    "difference_table",
+    "number_table",
+    "order_text",
+    "spread_table",
+    "summary_table",
+    "text_table",
+]

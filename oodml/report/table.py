@@ -1,4 +1,4 @@
-"""Curves as a table: rows of strings for people, rows of numbers for programs."""
+"""Curves and comparisons as tables: rows of strings for people, of numbers for programs."""
 
 from __future__ import annotations
 
@@ -6,9 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from math import floor, isnan, log10
 from typing import Any
 
-from oodml.curve import Curve, labels
+from oodml.curve import Comparison, Curve, Estimate, OrderChange, Spread, labels
 
 ABSENT = "–"
+_COLUMNS = (
+    *("x", "shift", "excess", "mean", "low", "high", "chance"),
+    *("control", "control_low", "control_high", "classes"),
+)
+_AXES = {"shift": "Shift", "excess": "Excess", "normalised": "Shift, 0 to 1"}
 
 
 def text_table(
@@ -16,25 +21,108 @@ def text_table(
 ) -> list[list[str]]:
     """A header, a row for each split, and AGS; every method with half of its 95 % interval.
 
-    With `splits`, dicts with `rank`, `n_train` and `n_test`, the classes of either side are given;
-    without them the number of test classes scored.
+    A method that was run on controls has a second column with their mean and range. With `splits`,
+    dicts with `rank`, `n_train` and `n_test`, the classes of either side are given; without them
+    the number of test classes scored. Against the rank, the shift is given as well.
     """
     sides = {split["rank"]: f"{split['n_train']} / {split['n_test']}" for split in splits}
-    header = [
-        "Split",
-        "Excess" if curves[0].axis == "excess" else "Shift",
-        "Train / test classes" if sides else "Test classes",
-    ]
-    rows = [[*header, *labels(curves)]]
-    decimals = _decimals([x for curve in curves for x in curve.x])
+    axis = "shift" if curves[0].axis == "rank" else curves[0].axis
+    classes = "Train / test classes" if sides else "Test classes"
+    names = [name for pair in zip(curves, labels(curves), strict=True) for name in _columns(*pair)]
+    rows = [["Split", _AXES[axis], classes, *names]]
+    along = {id(curve): curve.shift if curve.axis == "rank" else curve.x for curve in curves}
+    decimals = _decimals([x for row in along.values() for x in row])
     for rank in sorted({rank for curve in curves for rank in curve.ranks}):
         curve = next(curve for curve in curves if rank in curve.ranks)
         at = curve.ranks.index(rank)
         classes = sides.get(rank, ABSENT) if sides else str(curve.classes[at])
-        cells = [_cell(curve, rank) for curve in curves]
-        rows.append([str(rank), shift_text(curve.x[at], decimals), classes, *cells])
-    areas = [value_text(curve.ags, curve.ags_low, curve.ags_high) for curve in curves]
-    return [*rows, ["AGS", "", "", *areas]]
+        cells = [cell for curve in curves for cell in _cells(curve, rank)]
+        rows.append([str(rank), shift_text(along[id(curve)][at], decimals), classes, *cells])
+    areas = [[estimate_text(curve.area), ""][: len(_columns(curve, ""))] for curve in curves]
+    return [*rows, ["AGS", "", "", *(cell for row in areas for cell in row)]]
+
+
+def summary_table(curves: Sequence[Curve], comparison: Comparison | None = None) -> list[list[str]]:
+    """A header and a row for each method: AGS, slope, retention, and the places it may have."""
+    header = ["method", "AGS", "slope", "retention"]
+    rows = [
+        [name, *(estimate_text(found) for found in (curve.area, curve.slope, curve.retention))]
+        for name, curve in zip(labels(curves), curves, strict=True)
+    ]
+    if comparison is None:
+        return [header, *rows]
+    places = {place.method: str(place) for place in comparison.places}
+    return [[*header, "place"], *([*row, places.get(row[0], ABSENT)] for row in rows)]
+
+
+def difference_table(comparison: Comparison) -> list[list[str]]:
+    """A header and a row for each pair of methods: difference of AGS, its interval, p values."""
+    corrected = f"p, {comparison.correction.title()}"
+    header = ["one", "other", "difference of AGS", "95 % interval", "p", corrected]
+    rows = [
+        [
+            pair.one,
+            pair.other,
+            f"{pair.ags.value:+.4f}",
+            ABSENT if pair.ags.low is None else f"{pair.ags.low:+.4f} to {pair.ags.high:+.4f}",
+            p_text(pair.p),
+            p_text(pair.adjusted) + (" *" if pair.significant else ""),
+        ]
+        for pair in comparison.differences
+    ]
+    return [header, *rows]
+
+
+def order_text(order: OrderChange) -> str:
+    """What the splits say of the order of methods, in sentences."""
+    if order.tau is None:
+        return "The methods score alike at the first or the last split: there is no order."
+    text = f"First and last split order the methods with Kendall's tau {order.tau:+.2f}"
+    if order.ceiling is not None and order.between is not None:
+        text += (
+            f". Between halves of the seeds tau is {order.ceiling:+.2f} on the same split (the "
+            f"noise ceiling) and {order.between:+.2f} across these two"
+        )
+    if order.best_first == order.best_last:
+        best = f"The best method is {order.best_first} at both"
+    else:
+        best = f"The best method is {order.best_first} at the first, {order.best_last} at the last"
+    if order.changes is not None:
+        best += f"; they differ in {order.changes:.0%} of resamples"
+    return f"{text}. {best}."
+
+
+def spread_table(spreads: Sequence[Spread]) -> list[list[str]]:
+    """A header and a row for each method: AGS over sequences, and what sets these apart."""
+    header = ["method", "sequences", "AGS", "each", "between sequences", "of that by seeds"]
+    return [
+        header,
+        *(
+            [
+                spread.label,
+                str(len(spread.curves)),
+                estimate_text(spread.ags),
+                " ".join(ABSENT if c.ags is None else f"{c.ags:.3f}" for c in spread.curves),
+                f"{spread.between:.4f}",
+                ABSENT if spread.within is None else f"{spread.within:.4f}",
+            ]
+            for spread in spreads
+        ),
+    ]
+
+
+def p_text(p: float | None) -> str:
+    """A p value; below a thousandth only that."""
+    if p is None:
+        return ABSENT
+    return "< .001" if p < 0.001 else f"{p:.3f}"
+
+
+def estimate_text(found: Estimate | None) -> str:
+    """An estimate with half of its interval; a dash where there is none."""
+    if found is None:
+        return ABSENT
+    return f"{found.value:.3f}" + ("" if found.half is None else f" ± {found.half:.3f}")
 
 
 def shift_text(shift: float, decimals: int) -> str:
@@ -53,11 +141,13 @@ def value_text(mean: float | None, low: float | None, high: float | None) -> str
 
 
 def number_table(curves: Sequence[Curve]) -> Iterator[dict[str, Any]]:
-    """One flat record for each curve and split, as for a CSV file; None where undefined."""
+    """One flat record for each curve and split, as for a CSV file; None where undefined.
+
+    What sums a curve up is repeated on each of its rows.
+    """
     for curve in curves:
         record = curve.to_json()
-        names = ("x", "shift", "excess", "mean", "low", "high", "chance", "control", "classes")
-        columns = {name: record[name] for name in names}
+        columns = {name: record[name] for name in _COLUMNS}
         for at, rank in enumerate(curve.ranks):
             yield {
                 "dataset": curve.dataset,
@@ -67,10 +157,12 @@ def number_table(curves: Sequence[Curve]) -> Iterator[dict[str, Any]]:
                 "protocol": curve.protocol,
                 "shots": curve.shots,
                 "metric": curve.metric,
+                "view": curve.view,
                 "axis": curve.axis,
                 "rank": rank,
                 **{name: column[at] for name, column in columns.items()},
                 "seeds": len(curve.seeds),
+                **curve.summaries(),
             }
 
 
@@ -80,8 +172,16 @@ def _decimals(values: Sequence[float]) -> int:
     return max(0, 3 - floor(log10(largest))) if largest > 0 else 1
 
 
-def _cell(curve: Curve, rank: int) -> str:
+def _columns(curve: Curve, name: str) -> list[str]:
+    """The columns of a curve: one, and another where controls were run."""
+    return [name] if all(map(isnan, curve.control)) else [name, f"{name}, controls"]
+
+
+def _cells(curve: Curve, rank: int) -> list[str]:
     if rank not in curve.ranks:
-        return ABSENT
+        return [ABSENT] * len(_columns(curve, ""))
     at = curve.ranks.index(rank)
-    return value_text(curve.mean[at], curve.low[at], curve.high[at])
+    own = value_text(curve.mean[at], curve.low[at], curve.high[at])
+    mean, low, high = (row[at] for row in (curve.control, curve.control_low, curve.control_high))
+    controls = ABSENT if isnan(mean) else f"{mean:.3f} ({low:.3f}–{high:.3f})"
+    return [own, controls][: len(_columns(curve, ""))]
