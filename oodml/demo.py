@@ -9,7 +9,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from oodml.curve import Curve, build_curves, gains, rank_correlation
+from oodml.curve import (
+    Comparison,
+    Curve,
+    compare_results,
+    curves_of,
+    gains,
+    rank_correlation,
+    view_results,
+)
 from oodml.data import load_data
 from oodml.embed import embed_data
 from oodml.plot import figure_bytes, plot_curves
@@ -34,6 +42,7 @@ class Demo:
 
     sequence: SplitSequence
     curves: tuple[Curve, ...]
+    comparison: Comparison
     gain: tuple[float, ...]
     gain_with_shift: float | None
 
@@ -44,6 +53,7 @@ class Demo:
             "sequence": self.sequence.digest,
             "splits": [asdict(row) for row in describe(self.sequence)],
             "curves": [curve.to_json() for curve in self.curves],
+            "comparison": self.comparison.to_json(),
             "gain": list(self.gain),
             "gain_with_shift": self.gain_with_shift,
         }
@@ -77,9 +87,15 @@ def run_demo(folder: Path, stage: Stage) -> Demo:
 
 def summarise(sequence: SplitSequence, cards: list[ScoreCard]) -> Demo:
     """Curves of all methods, and what training gains at each split over the frozen encoder."""
-    curves = tuple(build_curves(cards))
+    results = view_results(cards, "recall@1")
     shift, gain = gains(cards, TRAINED)
-    return Demo(sequence, curves, tuple(gain.tolist()), rank_correlation(shift, gain))
+    return Demo(
+        sequence,
+        tuple(curves_of(results)),
+        compare_results(results),
+        tuple(gain.tolist()),
+        rank_correlation(shift, gain),
+    )
 
 
 def _write(folder: Path, demo: Demo) -> None:
@@ -90,6 +106,7 @@ def _write(folder: Path, demo: Demo) -> None:
     rows = [asdict(row) | {"n_train": row.n_train + row.n_val} for row in describe(demo.sequence)]
     page = build_page(
         demo.curves,
+        demo.comparison,
         title="Generalisation curve of glyphs",
         summary={
             "Data": f"glyphs: {len(demo.sequence.classes)} characters in 16 typefaces",

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from oodml.bench import BenchRow, bench_retrieval
+from oodml.bench import BenchRow, bench_retrieval, curves
 from oodml.bench.retrieval import FAR, NEAR
 from oodml.bench.splits import (
     PeerDistance,
@@ -132,3 +132,26 @@ def test_a_peer_that_fails_says_so_and_its_formula_is_timed() -> None:
     row = _peer("task", "peer", broken, moments, 6.0)
     assert (row.seconds, "disp" in row.note) == (None, True)
     assert _sqrtm_of(moments, offset=0.0) == pytest.approx(6.0)
+
+
+def test_the_loops_of_the_curve_bench_find_the_same_errors(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(curves, "METHODS", 2)
+    monkeypatch.setattr(curves, "SEEDS", 2)
+    monkeypatch.setattr(curves, "SPLITS", 3)
+    cards = curves.make_cards(30, np.random.default_rng(1))
+    drawn = curves.by_card(cards, 2000)
+    assert drawn.shape == (2000, 2, 3)
+    assert curves._error(cards, drawn) < 1e-9
+    last = [card.values["recall@1"] for card in cards]
+    assert curves.by_class(cards, 1) != last
+    by_loops = np.array(curves.by_class(cards, 7)).reshape(2, 2, 3).mean(axis=1)
+    np.testing.assert_allclose(by_loops, drawn[6])
+
+
+def test_curves_are_benched_in_one_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(curves, "METHODS", 2)
+    shown = CliRunner().invoke(main, ["bench", "curves", "--quick", "--json"])
+    rows = json.loads(shown.stdout)
+    assert len(rows) == 4
+    assert all(row["seconds"] > 0 for row in rows)
+    assert "of 2000 replicates timed" in rows[-1]["note"]

@@ -214,3 +214,15 @@ def test_json_is_json_and_arrays_are_read_only():
     assert {record[name] for name in sums} == {None}
     with pytest.raises(ValueError, match="read-only"):
         curve.mean[0] = 1
+
+
+def test_unknown_shifts_leave_no_ags_and_are_null():
+    cards = [replace(card, shift=None) for card in make_cards()]
+    curve = build_curve(cards)
+    assert curve.ags is None
+    assert "the shift does not grow" in curve.note
+    assert curve.to_json()["x"] == [None] * 4
+    assert curve.ranks == (1, 2, 3, 4)
+    assert build_curve(cards, x="rank").x.tolist() == [1, 2, 3, 4]
+    with pytest.raises(RunError, match="only --x rank can draw it"):
+        build_curve(cards, x="normalised")

@@ -1,12 +1,21 @@
 import re
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from curve_cards import make_cards
 
-from oodml.curve import Curve, Estimate
-from oodml.plot import figure_bytes, metric_label, plot_curves
+from oodml.curve import (
+    Curve,
+    Estimate,
+    across_sequences,
+    against,
+    build_curves,
+    compare_methods,
+)
+from oodml.plot import figure_bytes, metric_label, plot_curves, plot_ranking, plot_sequences
 
 
 def make_curve(method="triplet", start=0.64, *, ags=0.6, chance=0.02, **changes):
@@ -167,3 +176,85 @@ def test_drawing_leaves_pyplot_alone():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+# Views, controls, rankings -----------------------------------------------------------------------
+
+
+def labels_of(figure):
+    axes = figure.axes[0]
+    return axes.get_xlabel(), axes.get_ylabel()
+
+
+def test_views_and_axes_are_named():
+    above = make_curve(view="minus-frozen", chance=np.nan)
+    figure = plot_curves([above])
+    assert labels_of(figure)[1] == "Recall@1 above frozen"
+    assert texts(figure) == ["triplet\nAGS +0.600 ± 0.010"]
+    assert figure.axes[0].lines[1].get_ydata() == [0, 0]
+    (ranked,) = against([make_curve()], "rank")
+    assert labels_of(plot_curves([ranked]))[0] == "Split"
+    (scaled,) = against([make_curve()], "normalised")
+    found = labels_of(plot_curves([scaled]))[0]
+    assert found == "Shift, from 0 to 1 (Fréchet distance between class means)"
+    with pytest.raises(ValueError, match="one metric and view"):
+        plot_curves([make_curve(), above])
+
+
+def test_controls_are_a_grey_band_of_the_best_method_that_has_them():
+    def controlled(method, level):
+        row = np.full(5, level)
+        return make_curve(
+            method, control=row, control_low=row - 0.03, control_high=row + 0.03, chance=np.nan
+        )
+
+    alone = plot_curves([controlled("triplet", 0.5)])
+    assert texts(alone)[1] == "random partitions\nsame sizes"
+    assert alone.axes[0].lines[1].get_ydata().tolist() == [0.5] * 5
+    several = plot_curves([controlled("frozen", 0.4), controlled("triplet", 0.5), make_curve("a")])
+    assert texts(several)[-1] == "triplet\nrandom partitions"
+    assert several.axes[0].lines[-1].get_ydata().tolist() == [0.5] * 5
+    frozen = plot_curves([controlled("frozen", 0.4), make_curve()])
+    assert texts(frozen)[-1] == "frozen\nrandom partitions"
+    assert len(texts(plot_curves([make_curve()]))) == 1
+
+
+def test_a_ranking_shows_each_method_with_its_places():
+    cards = [
+        c
+        for name, level in zip("abc", (0.7, 0.69, 0.4), strict=True)
+        for c in make_cards(name, level)
+    ]
+    curves, comparison = build_curves(cards), compare_methods(cards)
+    figure = plot_ranking(curves, comparison, title="glyphs")
+    axes = figure.axes[0]
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == [
+        place.method for place in comparison.places
+    ]
+    (right,) = axes.child_axes
+    rows = [tick.get_text() for tick in right.get_yticklabels()]
+    assert [row.split("place ")[1] for row in rows] == [str(p) for p in comparison.places]
+    marks = [line.get_xdata()[0] for line in axes.lines]
+    assert sorted(marks) == sorted(curve.ags for curve in curves)
+    assert axes.get_xlabel() == "AGS of Recall@1"
+    assert figure_bytes(figure, "png") == figure_bytes(
+        plot_ranking(curves, comparison, title="glyphs"), "png"
+    )
+
+
+def test_sequences_are_lines_of_one_look():
+    cards = [
+        replace(card, sequence=name * 64, method=method)
+        for method in ("a", "b")
+        for name in "xyz"
+        for card in make_cards(method, rng="xyz".index(name))
+    ]
+    spreads = across_sequences(cards)
+    figure = plot_sequences(spreads, title="glyphs")
+    lines = figure.axes[0].lines
+    assert len(lines) == 6
+    assert len({line.get_color() for line in lines}) == 2
+    assert [text.splitlines()[0] for text in texts(figure)] == [s.label for s in spreads]
+    assert all(text.endswith("(3 sequences)") for text in texts(figure))
+    for line, curve in zip(lines, [c for s in spreads for c in s.curves], strict=True):
+        np.testing.assert_array_equal(line.get_ydata(), curve.mean)

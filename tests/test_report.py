@@ -1,11 +1,28 @@
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from curve_cards import make_cards
+from markupsafe import escape
 
-from oodml.curve import Curve, Estimate
-from oodml.report import build_page, number_table, text_table
+from oodml.curve import (
+    Curve,
+    Estimate,
+    OrderChange,
+    against,
+    build_curves,
+    compare_methods,
+)
+from oodml.report import (
+    build_page,
+    difference_table,
+    number_table,
+    order_text,
+    summary_table,
+    text_table,
+)
 
 SVG = '<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg"><g id="figure"/></svg>'
 SPLITS = [
@@ -145,13 +162,82 @@ def test_the_page_tells_numbers_limits_and_commands():
     curves = [make_curve("frozen", 0.5, note="one seed"), make_curve()]
     page = make_page(*curves)
     cells = Reader(page).cells
-    assert cells == [cell for row in text_table(curves, SPLITS) for cell in row]
+    tables = (text_table(curves, SPLITS), summary_table(curves))
+    assert cells == [cell for table in tables for row in table for cell in row]
     assert "triplet falls from 0.640 to 0.540; the frozen encoder falls from 0.500" in page
     assert "<strong>frozen</strong> – one seed." in page
     assert "Chance: 0.019." in page
     assert "oodml run --dataset glyphs\noodml report runs" in page
     assert "whose nearest other image is of the same class" in page
     assert "a" * 12 in page
+
+
+def compared():
+    """Curves and the comparison of two methods, one of them far better at the first split."""
+    cards = [
+        replace(card, levels=2)
+        for name, level in (("good", 0.8), ("poor", 0.4))
+        for card in make_cards(name, level, splits=2, classes=40)
+    ]
+    return build_curves(cards), compare_methods(cards)
+
+
+def test_the_page_shows_methods_against_each_other():
+    curves, comparison = compared()
+    page = make_page(*curves, comparison=comparison, splits=())
+    cells = Reader(page).cells
+    tables = (text_table(curves), summary_table(curves, comparison), difference_table(comparison))
+    assert cells == [cell for table in tables for row in table for cell in row]
+    assert "Methods against each other" in page
+    assert str(escape(order_text(comparison.order))) in page
+    assert "p, Holm" in page
+    assert "Methods against each other" not in make_page(curves[0], splits=())
+
+
+def test_summaries_and_differences_as_text():
+    curves, comparison = compared()
+    header, good, poor = summary_table(curves, comparison)
+    assert header == ["method", "AGS", "slope", "retention", "place"]
+    assert (good[0], good[-1], poor[0], poor[-1]) == ("good", "1", "poor", "2")
+    assert all(re.fullmatch(r"-?\d\.\d{3} ± \d\.\d{3}", cell) for cell in good[1:-1])
+    _, row = difference_table(comparison)
+    assert row[:2] == ["good", "poor"]
+    assert row[-2:] == ["< .001", "< .001 *"]
+    assert "+1.00" in order_text(comparison.order)
+    assert "The best method is good at both; they differ in 0% of resamples." in order_text(
+        comparison.order
+    )
+    flat = OrderChange(None, None, None, "a", "a", None)
+    assert "there is no order" in order_text(flat)
+    turned = OrderChange(-1.0, 0.5, -0.75, "a", "b", 0.875)
+    assert order_text(turned).endswith(
+        "is +0.50 on the same split (the noise ceiling) and -0.75 across these two. The best "
+        "method is a at the first, b at the last; they differ in 88% of resamples."
+    )
+
+
+def test_controls_have_a_column_of_their_own():
+    curve = make_curve(
+        control=np.array([0.5, np.nan, 0.25]),
+        control_low=np.array([0.4, np.nan, 0.2]),
+        control_high=np.array([0.6, np.nan, 0.3]),
+    )
+    table = text_table([curve])
+    assert [row[-1] for row in table] == [
+        "triplet, controls",
+        "0.500 (0.400–0.600)",
+        "–",
+        "0.250 (0.200–0.300)",
+        "",
+    ]
+    assert {len(row) for row in table} == {5}
+
+
+def test_against_the_rank_the_shift_is_given_all_the_same():
+    (ranked,) = against([make_curve()], "rank")
+    assert [row[1] for row in text_table([ranked])] == ["Shift", "1.00", "12.50", "36.00", ""]
+    (scaled,) = against([make_curve()], "normalised")
+    assert text_table([scaled])[0][1] == "Shift, 0 to 1"
 
 
 def test_the_lead_names_the_highest_ags_and_speaks_of_what_is_there():

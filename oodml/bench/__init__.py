@@ -1,7 +1,8 @@
 """How fast the parts are, as ratios in one run."""
 
+from oodml.bench.curves import bench_curves
 from oodml.bench.retrieval import bench_retrieval
 from oodml.bench.splits import bench_splits
 from oodml.bench.timing import BenchRow
 
-__all__ = ["BenchRow", "bench_retrieval", "bench_splits"]
+__all__ = ["BenchRow", "bench_curves", "bench_retrieval", "bench_splits"]

@@ -17,7 +17,7 @@ from oodml.store import write_bytes
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from oodml.curve import Axis, Comparison, Curve, Spread, View
+    from oodml.curve import Axis, Comparison, Curve, Results, Spread, View
     from oodml.score import ScoreCard
 
 file_type = click.Path(path_type=Path, dir_okay=False)
@@ -109,12 +109,14 @@ def _show(
     *,
     as_json: bool,
 ) -> None:
-    from oodml.curve import build_curves
+    from oodml.curve import curves_of, view_results
     from oodml.plot import plot_curves, plot_ranking
     from oodml.report import number_table
 
-    curves = build_curves(cards, metric, **shown)
-    comparison = _comparison(cards, curves, metric, shown["view"])
+    view = shown["view"]
+    results = view_results(cards, metric, view, partial=shown["partial"])
+    curves = curves_of(results, view, shown["x"])
+    comparison = _comparison(results, curves, view)
     title = curves[0].dataset
     written = _write_figures(plot_curves(curves, title=title), figures)
     if ranking and comparison is None:
@@ -133,14 +135,14 @@ def _show(
 
 
 def _comparison(
-    cards: list[ScoreCard], curves: Sequence[Curve], metric: str, view: View
+    results: Sequence[Results], curves: Sequence[Curve], view: View
 ) -> Comparison | None:
     """The methods against each other, where there are several and each has an AGS."""
-    from oodml.curve import compare_methods
+    from oodml.curve import compare_results
 
     if len(curves) < 2 or any(entry.ags is None for entry in curves):
         return None
-    return compare_methods(cards, metric, view=view)
+    return compare_results(results, view)
 
 
 def _echo(curves: Sequence[Curve], comparison: Comparison | None) -> None:

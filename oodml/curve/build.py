@@ -11,9 +11,9 @@ import numpy as np
 from oodml.curve.cards import of_one_sequence, require_one_excess
 from oodml.curve.curves import Axis, Curve, View, against, ordered
 from oodml.curve.estimates import Estimate, estimate
-from oodml.curve.results import Array, Results, gather
+from oodml.curve.results import Array, Results
 from oodml.curve.summaries import areas, retentions, slopes
-from oodml.curve.views import Span, metric_of, seen, span_of
+from oodml.curve.views import Span, span_of, view_results
 from oodml.errors import RunError
 from oodml.score.card import ScoreCard
 
@@ -39,12 +39,8 @@ def build_curves(
     """
     of_one_sequence(cards)
     view = shown.get("view", "raw")
-    metric = metric_of(cards, metric, view)
-    if shown.get("x") == "excess":
-        require_one_excess(cards)
-    results = gather(cards, metric, partial=shown.get("partial", False))
-    curves = [curve_of(found, view) for found in seen(results, view)]
-    return against(ordered(curves), shown.get("x", "shift"))
+    results = view_results(cards, metric, view, partial=shown.get("partial", False))
+    return curves_of(results, view, shown.get("x", "shift"))
 
 
 def build_curve(
@@ -58,6 +54,13 @@ def build_curve(
             f"The cards make {len(curves)} curves ({names}); choose one or call build_curves."
         )
     return curves[0]
+
+
+def curves_of(results: Sequence[Results], view: View = "raw", x: Axis = "shift") -> list[Curve]:
+    """The curves of results of one sequence, in order."""
+    if x == "excess":
+        require_one_excess(card for found in results for card in found.cards)
+    return against(ordered([curve_of(found, view) for found in results]), x)
 
 
 def curve_of(results: Results, view: View = "raw") -> Curve:

@@ -17,7 +17,7 @@ from oodml.curve.multiple import Correction, adjusted
 from oodml.curve.order import OrderChange, order_change
 from oodml.curve.results import Results, gather
 from oodml.curve.summaries import areas
-from oodml.curve.views import metric_of, seen, span_of
+from oodml.curve.views import span_of, view_results
 from oodml.errors import RunError
 from oodml.metrics import find_metric
 from oodml.score.card import ScoreCard
@@ -107,17 +107,23 @@ def compare_methods(
     shifts are unknown.
     """
     of_one_sequence(cards)
-    metric = metric_of(cards, metric, view)
-    results = seen(gather(cards, metric), view)
+    return compare_results(view_results(cards, metric, view), view, correction)
+
+
+def compare_results(
+    results: Sequence[Results], view: View = "raw", correction: Correction = "holm"
+) -> Comparison:
+    """`compare_methods` on results of one sequence in a view."""
     for found in results:
         if len(found.ranks) < 2 or not (np.diff(found.shift) > 0).all():
             raise RunError(
                 f"{found.cards[0].method!r} has no AGS to compare: there must be two splits or "
                 "more, with shifts that grow."
             )
+    metric = results[0].metric
     higher_is_better = find_metric(metric).higher_is_better
     span, sign = span_of(metric, view), -1 if higher_is_better else 1
-    results.sort(key=lambda found: sign * area_of(found, span).value)
+    results = sorted(results, key=lambda found: sign * area_of(found, span).value)
     names = labels([found.cards[0] for found in results])
     pairs = [
         (i, j)

@@ -79,12 +79,13 @@ def gather(cards: Sequence[ScoreCard], metric: str, *, partial: bool = False) ->
         for rank in sorted({cards[i].rank for i in rows})
     }
     replicates = replicates_of(cards, metric, list(points.values()))
+    means = _control_means(controls, metric)
     found = []
     for key, rows in curves.items():
         columns = [at for at, (owner, _) in enumerate(points) if owner == key]
         resampled = None if replicates is None else replicates[:, columns]
         own = _results([cards[i] for i in rows], metric, resampled, lacking[key])
-        found.append(replace(own, controls=_control_means(controls, key, metric)))
+        found.append(replace(own, controls=means.get(key, {})))
     return found
 
 
@@ -143,7 +144,7 @@ def _results(
         shift=np.array([_known(card.shift for card in row) for row in here]),
         excess=np.array([_known(card.excess for card in row) for row in here]),
         chance=np.array([np.mean([c.chance.get(metric, np.nan) for c in row]) for row in here]),
-        classes=tuple(frozenset(name for c in row for name in c.classes) for row in here),
+        classes=tuple(frozenset[str]().union(*{c.classes for c in row}) for row in here),
         controls={},
         gaps=lacking,
     )
@@ -155,14 +156,18 @@ def _known(values: Iterable[float | None]) -> float:
 
 
 def _control_means(
-    controls: Sequence[ScoreCard], key: tuple[Any, ...], metric: str
-) -> dict[tuple[int, int], float]:
-    """The metric of each (rank, control) of a curve, averaged over its runs."""
-    found: dict[tuple[int, int], list[float]] = {}
+    controls: Sequence[ScoreCard], metric: str
+) -> dict[tuple[Any, ...], dict[tuple[int, int], float]]:
+    """By curve: the metric of each (rank, control), averaged over its runs."""
+    found: dict[tuple[Any, ...], dict[tuple[int, int], list[float]]] = {}
     for card in controls:
-        if card.control is not None and curve_key(card) == key:
-            found.setdefault((card.rank, card.control), []).append(card.values[metric])
-    return {part: float(np.mean(values)) for part, values in found.items()}
+        if card.control is not None:
+            own = found.setdefault(curve_key(card), {})
+            own.setdefault((card.rank, card.control), []).append(card.values[metric])
+    return {
+        key: {part: float(np.mean(values)) for part, values in own.items()}
+        for key, own in found.items()
+    }
 
 
 def minus(own: Results, reference: Results) -> Results:

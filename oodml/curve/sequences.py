@@ -13,9 +13,9 @@ from oodml.curve.build import curve_of, resampled
 from oodml.curve.cards import curve_key
 from oodml.curve.curves import REFERENCE, Curve, View, labels
 from oodml.curve.estimates import Estimate, estimate
-from oodml.curve.results import Results, gather
+from oodml.curve.results import Results
 from oodml.curve.summaries import areas
-from oodml.curve.views import metric_of, seen, span_of
+from oodml.curve.views import span_of, view_results
 from oodml.errors import RunError
 from oodml.score.card import ScoreCard
 
@@ -57,8 +57,7 @@ def across_sequences(
     The sequences must be of the same data and search, and every method must have run on all of
     them. The frozen encoder comes first, then the highest AGS.
     """
-    metric = metric_of(cards, metric, view)
-    results = seen(gather(cards, metric), view)
+    results = view_results(cards, metric, view)
     sequences = sorted({found.cards[0].sequence for found in results})
     searches = {(card.search, card.measure, card.levels) for card in cards}
     if len(sequences) < 2 or len(searches) > 1:

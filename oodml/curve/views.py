@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from math import inf
 
 from oodml.curve.curves import REFERENCE, View
-from oodml.curve.results import Results, minus
+from oodml.curve.results import Results, gather, minus
 from oodml.errors import RunError
 from oodml.metrics import find_metric
 from oodml.score.card import ScoreCard
@@ -36,7 +36,17 @@ def metric_of(cards: Sequence[ScoreCard], metric: str, view: View) -> str:
     )
 
 
-def seen(results: Sequence[Results], view: View) -> list[Results]:
+def view_results(
+    cards: Sequence[ScoreCard], metric: str, view: View = "raw", *, partial: bool = False
+) -> list[Results]:
+    """The results of each curve in a view: what curves and comparisons are made of.
+
+    Raises `RunError` as `gather` does, and where a view lacks what it needs.
+    """
+    return _seen(gather(cards, metric_of(cards, metric, view), partial=partial), view)
+
+
+def _seen(results: Sequence[Results], view: View) -> list[Results]:
     """The results of a view; `minus-frozen` leaves the frozen encoder itself out.
 
     What is subtracted is the frozen encoder on the same vectors, with the same similarity and

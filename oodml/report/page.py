@@ -3,36 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import numpy as np
 
-from oodml.curve import REFERENCE, Curve, labels
-from oodml.plot import AXES, metric_label
-from oodml.report.table import text_table
+from oodml.curve import REFERENCE, Comparison, Curve, labels
+from oodml.plot import AXES, metric_label, value_label
+from oodml.report.table import difference_table, order_text, summary_table, text_table
+
+
+class Origin(TypedDict, total=False):
+    """Where curves come from: the splits, and the commands that made the results."""
+
+    splits: Sequence[Mapping[str, Any]]
+    commands: Sequence[str]
 
 
 def build_page(
     curves: Sequence[Curve],
+    comparison: Comparison | None = None,
     *,
     title: str,
     summary: Mapping[str, str],
     svg: str,
-    splits: Sequence[Mapping[str, Any]] = (),
-    commands: Sequence[str] = (),
+    **origin: Unpack[Origin],
 ) -> str:
     """The report of some curves of one sequence as a page of HTML; the same input, the same bytes.
 
-    `summary` are facts to list (data set, encoder, ...), `svg` is the figure and goes in as it is,
-    `splits` are dicts with `rank`, `shift`, `n_train` and `n_test`, `commands` made the results.
+    `comparison` is that of the same methods. `summary` are facts to list (data set, encoder, ...),
+    `svg` is the figure and goes in as it is, `splits` are dicts with `rank`, `shift`, `n_train` and
+    `n_test`, `commands` made the results.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
 
     start = svg.find("<svg")
+    order = comparison.order if comparison else None
     if not curves or start < 0:
         raise ValueError("A report needs at least one curve, and its figure as SVG.")
-    header, *rows, areas = text_table(curves, splits)
+    header, *rows, areas = text_table(curves, origin.get("splits", ()))
     environment = Environment(
         loader=PackageLoader("oodml.report"),
         autoescape=True,
@@ -50,11 +59,15 @@ def build_page(
         header=header,
         rows=rows,
         areas=areas,
+        sums=summary_table(curves, comparison),
+        differences=difference_table(comparison) if comparison and comparison.differences else [],
+        order=order_text(order) if order else "",
+        terms=sorted({curve.terms for curve in curves if curve.terms}),
         notes=[(n, c.note) for n, c in zip(labels(curves), curves, strict=True) if c.note],
         metric=_meaning(curves[0].metric),
         axis=curves[0].axis,
         sequence=curves[0].sequence[:12],
-        commands=commands,
+        commands=origin.get("commands", ()),
     )
 
 
@@ -68,7 +81,7 @@ def _lead(curves: Sequence[Curve]) -> str:
     paths = [f"{name}{praise} {_path(best)}"]
     if len(frozen) == 1 and pool is not frozen:
         paths.append(f"the frozen encoder {_path(frozen[0][1])}")
-    metric = metric_label(curves[0].metric)
+    metric = value_label(curves[0])
     return f"{metric} on classes that were not trained on, from near to far: {'; '.join(paths)}."
 
 
@@ -80,7 +93,7 @@ def _path(curve: Curve) -> str:
 
 
 def _figure_text(curves: Sequence[Curve]) -> str:
-    metric = metric_label(curves[0].metric)
+    metric = value_label(curves[0])
     none = all(np.isnan(curve.low).all() for curve in curves)
     intervals = "" if none else " with 95 % intervals"
     axis = AXES[curves[0].axis].lower()
