@@ -148,7 +148,7 @@ def make_dataset(
         labels=np.array([index[image.label] for image in images], dtype=np.int64),
         ids=tuple(image.path for image in images),
         source=Files(root),
-        groups=groups and tuple(groups[label] for label in classes),
+        groups=None if groups is None else tuple(groups[label] for label in classes),
         roles=roles or None,
         default=published_halves(classes, train),
     )

@@ -26,7 +26,8 @@ class ScoreCard:
     it, else in the unit of `measure`; `excess` is the shift above that of random partitions of the
     same classes, where the sequence is calibrated. `control` is the number of the control that was
     scored, None for the split itself. `features` is the digest of the vectors that were read,
-    `spec` that of the run.
+    `spec` that of the run. With `roles`, the data set's queries were looked for in its gallery;
+    without, every image was both.
     """
 
     dataset: str
@@ -58,6 +59,7 @@ class ScoreCard:
     spec: str | None = None
     control: int | None = None
     excess: float | None = None
+    roles: bool = False
 
     def __post_init__(self) -> None:
         counts = frozen(np.asarray(self.counts, dtype=np.int64))
