@@ -19,11 +19,11 @@ from oodml.data.places import require_counts, wrong_layout
 from oodml.errors import DataError
 
 _COLUMNS = ("image_name", "item_id", "evaluation_status")
-_LISTS = (
+_LISTS = (  # the folder of the images is that above Eval, so that the bare name is looked for last
     "Eval/list_eval_partition.txt",
-    "list_eval_partition.txt",
     "Anno/list_eval_partition.txt",
     "Eval/train_test_partition.txt",
+    "list_eval_partition.txt",
 )
 _BELOW = ("", "Img", "img", "Img/img")  # where the folder `img` of the list may lie
 _EXPECTED = "Eval/list_eval_partition.txt and img/WOMEN/... (or Img/img/WOMEN/...)"
