@@ -15,6 +15,7 @@ from published_trees import (
     PRODUCTS,
     class_folders,
     clothes,
+    draw,
     write_birds,
     write_car_ims,
     write_cars_halves,
@@ -210,6 +211,15 @@ def test_a_broken_list_is_refused(tmp_path: Path) -> None:
     said = wrong("cub200", tmp_path)
     assert "1 of the 1 images listed are not in" in said
     assert "complete=false" not in said  # it would not help
+
+
+@pytest.mark.parametrize("outside", ["../{}.jpg", "{}/../../out/1.jpg", "/tmp/{}.jpg"])
+def test_a_list_does_not_lead_out_of_its_folder(tmp_path: Path, outside: str) -> None:
+    write_birds(tmp_path / "birds")
+    draw(tmp_path / "birds" / "out" / "1.jpg", 0)
+    draw(tmp_path / "birds" / f"{BIRDS[0]}.jpg", 0)
+    write_lines(tmp_path / "birds" / "images.txt", [f"1 {outside.format(BIRDS[0])}"])
+    assert "1 of the 1 images listed are not in" in wrong("cub200", tmp_path / "birds")
 
 
 def test_a_half_that_is_not_there_is_no_half(tmp_path: Path) -> None:

@@ -112,15 +112,18 @@ def those_there(root: Path, listed: Iterable[Listed]) -> list[Listed]:
     for image in listed:
         folder, _, name = image.path.rpartition("/")
         if folder not in names:
-            names[folder] = _names(root / folder)
+            names[folder] = _names(root, folder)
         if name in names[folder]:
             there.append(image)
     return there
 
 
-def _names(folder: Path) -> frozenset[str]:
+def _names(root: Path, folder: str) -> frozenset[str]:
+    """The names in a folder below `root`; none where it is not there, or is not below."""
+    if folder.startswith("/") or ".." in folder.split("/"):
+        return frozenset()
     try:
-        return frozenset(os.listdir(folder))  # noqa: PTH208 - a Path per image is slow
+        return frozenset(os.listdir(root / folder))  # noqa: PTH208 - a Path per image is slow
     except (FileNotFoundError, NotADirectoryError):
         return frozenset()
 
