@@ -7,8 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from PIL import Image
 from scipy.io import savemat
+
+from oodml.data import Dataset, load_data
+from oodml.errors import OodmlError
 
 BIRDS = ("001.Black_footed_Albatross", "100.Brown_Pelican", "101.White_Pelican", "200.Yellowthroat")
 CARS = (  # in the order of the devkit, which is not that of names
@@ -141,3 +145,16 @@ def write_clothes(
     rows = [f"{path:<60}{item:<15}{role}" for path, (item, role) in images.items()]
     header = "image_name item_id evaluation_status"
     write_lines(root / file, [str(len(rows)), header, *rows])
+
+
+# Loading them -----------------------------------------------------------------------------------
+
+
+def part(key: str, root: Path) -> Dataset:
+    return load_data(f"{key}:{root}?complete=false")
+
+
+def wrong(key: str, root: Path, *, complete: bool = False) -> str:
+    with pytest.raises(OodmlError) as caught:
+        load_data(f"{key}:{root}" + ("" if complete else "?complete=false"))
+    return str(caught.value)
