@@ -39,8 +39,8 @@ def car_folders(root: Path) -> None:
 
 
 def car_folders_of_kaggle(root: Path) -> None:
-    for part in ("train", "test"):
-        class_folders(root / part, CAR_NAMES)
+    for half in ("train", "test"):
+        class_folders(root / half, CAR_NAMES)
 
 
 TREES: dict[str, tuple[str, Tree, int, int]] = {
