@@ -171,6 +171,7 @@ def test_shifts_that_do_not_grow_have_no_ags():
         ({"sequence": "b" * 64}, "sequence"),
         ({"dataset": "digits"}, "data set"),
         ({"metric_version": 2}, "metric version"),
+        ({"roles": True}, "roles"),
         ({"method": "other", "shift": 1.25}, "shift of rank 1"),
         ({}, "same run"),
     ],

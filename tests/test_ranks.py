@@ -426,8 +426,8 @@ def test_options_count_for_every_kind_of_metric():
     vectors, labels = clear_data(0)
     with pytest.raises(ValueError, match="'dotty'; expected one of"):
         evaluate(vectors, labels, "intra", similarity="dotty")
-    with pytest.raises(ValueError, match="intra is of all vectors; expected no mask"):
-        evaluate(vectors, labels, ["recall@1", "intra"], queries=np.ones(len(labels), bool))
+    with pytest.raises(DataError, match="expected 3 booleans"):
+        evaluate([[1, 0], [1, 1], [0, 1]], [0, 0, 1], "intra", queries=[True])
 
 
 def test_the_command_line_knows_the_similarities():

@@ -11,7 +11,14 @@ from oodml.cli.console import echo_json, echo_table
 from oodml.cli.inputs import json_option
 
 _EXAMPLES = {
-    "datasets": {"folder": "folder:PATH[?name=X]", "glyphs": "glyphs[?copies=N&seed=S]"},
+    "datasets": {
+        "cars196": "cars196[:PATH][?complete=false]",
+        "cub200": "cub200[:PATH][?complete=false]",
+        "folder": "folder:PATH[?name=X]",
+        "glyphs": "glyphs[?copies=N&seed=S]",
+        "inshop": "inshop[:PATH][?complete=false]",
+        "sop": "sop[:PATH][?complete=false]",
+    },
     "encoders": {
         "oodml": "oodml:hog, oodml:pixels",
         "tv": "tv:resnet50[.TAG][?size=S], tv:resnet18?init=random&seed=0",

@@ -45,6 +45,9 @@ def score(
 ) -> None:
     """Score vectors on all classes, or on the test classes of every split.
 
+    Where a data set keeps queries and gallery apart (inshop), queries are looked for in the gallery
+    alone, unless a split tests on images to train on; what was done is said below the table.
+
     \b
     Example:  oodml score --embeddings photos.emb --splits photos.json
     """
@@ -77,7 +80,7 @@ def _score_splits(
     controls: bool,
     as_json: bool,
 ) -> None:
-    from oodml.score import Subject, score_split
+    from oodml.score import Subject, describe_roles, score_split
 
     plain = Subject(features=vectors.digest(), similarity=similarity)
     plans = sequence.with_controls() if controls else ((s.rank, None) for s in sequence.splits)
@@ -109,6 +112,8 @@ def _score_splits(
     title = f"{vectors.dataset}, {vectors.source}"
     columns = ["split", "shift", "test classes", "queries", "left out", "tied", *metrics]
     echo_table(columns, rows, title=title)
+    if vectors.roles is not None:
+        click.echo(describe_roles(used=cards[0].roles))
     for name in cards[0].chance:
         chances = [card.chance[name] for card in cards]
         click.echo(f"Chance of {name}: {min(chances):.4f} to {max(chances):.4f}.")
@@ -123,7 +128,9 @@ def _score_all(
     as_json: bool,
 ) -> None:
     from oodml.metrics import score_vectors
+    from oodml.score import describe_roles, role_masks, uses_roles
 
+    masks = role_masks(vectors) if uses_roles(vectors) else {}
     with progress_bar("Ranking") as progress:
         scores = score_vectors(
             vectors.vectors,
@@ -132,6 +139,7 @@ def _score_all(
             similarity=similarity,
             device=device,
             progress=progress,
+            **masks,
         )
     values, chance, spread = scores.values, scores.chance, scores.spread
     if as_json:
@@ -140,6 +148,7 @@ def _score_all(
                 "dataset": vectors.dataset,
                 "similarity": similarity,
                 "queries": len(scores.labels),
+                "roles": bool(masks),
                 "excluded": scores.excluded,
                 "tied": scores.tied,
                 "values": values,
@@ -157,3 +166,5 @@ def _score_all(
     columns = ["name", "value", "chance", "spread over seeds"]
     shown = columns if spread else columns[:-1]
     echo_table(shown, [row[: len(shown)] for row in rows], title=title)
+    if vectors.roles is not None:
+        click.echo(describe_roles(used=bool(masks)))

@@ -28,6 +28,7 @@ def together(cards: Sequence[ScoreCard], metric: str) -> tuple[list[ScoreCard], 
     _agree("data set", {card.dataset for card in cards})
     _agree("images (content fingerprint)", {card.content_fingerprint[:12] for card in cards})
     _agree("metric version", {card.metric_version for card in cards})
+    _agree("who is searched for (roles)", {card.roles for card in cards})
     for part in {(card.sequence, card.rank, card.control) for card in cards}:
         same = [card for card in cards if (card.sequence, card.rank, card.control) == part]
         _agree(f"shift of {_part_text(*part[1:])}", {card.shift for card in same})

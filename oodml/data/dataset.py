@@ -103,16 +103,9 @@ class Dataset:
         self._check_parts(where)
 
     def _check_parts(self, where: str) -> None:
-        for what, one_each, part in (
-            ("images", self.ids, None if isinstance(self.source, Files) else self.source),
-            ("roles", self.ids, self.roles),
-        ):
-            if part is not None and len(part) != len(one_each):
-                raise DataError(f"{where} has {len(part)} {what}; expected {len(one_each)}.")
-        if unknown := set(self.roles or ()) - {"train", "query", "gallery"}:
-            raise DataError(
-                f"{where} has the role {min(unknown)!r}; expected train, query or gallery."
-            )
+        if not isinstance(self.source, Files) and len(self.source) != len(self.ids):
+            raise DataError(f"{where} has {len(self.source)} images; expected {len(self.ids)}.")
+        check_roles(where, self.ids, self.roles)
         check_classes(where, self.classes, self.groups, self.default)
 
     def __len__(self) -> int:
@@ -157,6 +150,14 @@ def check_labels(
     if (counts == 0).any():
         empty = classes[int(np.argmin(counts))]
         raise DataError(f"{where}: class {empty!r} has no image; remove the class or add images.")
+
+
+def check_roles(where: str, ids: tuple[str, ...], roles: tuple[str, ...] | None) -> None:
+    """Raise `DataError` unless there are no roles or every image has one of the three."""
+    if roles is not None and len(roles) != len(ids):
+        raise DataError(f"{where} has {len(roles)} roles; expected {len(ids)}.")
+    if unknown := set(roles or ()) - {"train", "query", "gallery"}:
+        raise DataError(f"{where} has the role {min(unknown)!r}; expected train, query or gallery.")
 
 
 def check_classes(

@@ -10,7 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from oodml.data.dataset import Halves, check_classes, check_labels, class_fingerprint
+from oodml.data.dataset import (
+    Halves,
+    check_classes,
+    check_labels,
+    check_roles,
+    class_fingerprint,
+)
 from oodml.embed.spec import EncoderSpec
 from oodml.errors import DataError, FormatError
 from oodml.store import array_digest, digest, frozen, read_npz, write_npz
@@ -23,7 +29,8 @@ class EmbeddingSet:
     """Vectors `(n, d)` float32 with their labels `(n,)`, as indices into `classes`.
 
     `content_fingerprint` is that of the images; where they are unknown, that of class names, ids
-    and labels. `source` is a short name of what made the vectors, for people to read.
+    and labels. `source` is a short name of what made the vectors, for people to read. `roles` is
+    the part that each image plays (train, query, gallery) where queries and gallery are apart.
     """
 
     dataset: str
@@ -36,6 +43,7 @@ class EmbeddingSet:
     groups: tuple[str, ...] | None = None
     default: Halves | None = None
     source: str = "embeddings"
+    roles: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "labels", frozen(np.asarray(self.labels, dtype=np.int64)))
@@ -43,6 +51,7 @@ class EmbeddingSet:
         where = f"embeddings of {self.dataset!r}"
         check_labels(where, self.classes, self.labels, self.ids)
         check_classes(where, self.classes, self.groups, self.default)
+        check_roles(where, self.ids, self.roles)
         if self.vectors.shape[:1] != (len(self.labels),) or self.vectors.ndim != 2:
             raise DataError(
                 f"{where}: vectors of shape {self.vectors.shape} for {len(self.labels)} labels; "
@@ -59,9 +68,13 @@ class EmbeddingSet:
         return class_fingerprint(self.classes)
 
     def digest(self) -> str:
-        """The digest of classes, labels and vectors: what a result on bare vectors depends on."""
+        """The digest of classes, labels, vectors and roles: what a result on them depends on.
+
+        Without roles it does not know of them.
+        """
         labels = array_digest(self.labels.astype("<i8"))
-        return digest([list(self.classes), labels, array_digest(self.vectors)])
+        facts = [list(self.classes), labels, array_digest(self.vectors)]
+        return digest(facts if self.roles is None else [*facts, list(self.roles)])
 
     def of(self, classes: Iterable[str]) -> EmbeddingSet:
         """The images of some classes; the classes keep the order given."""
@@ -86,6 +99,7 @@ class EmbeddingSet:
             encoder=self.encoder,
             groups=groups,
             source=self.source,
+            roles=self.roles and tuple(self.roles[row] for row in rows),
         )
 
 
@@ -124,7 +138,10 @@ def meta_of(embeddings: EmbeddingSet) -> dict[str, Any]:
 
 
 def write_embeddings(path: Path, embeddings: EmbeddingSet) -> None:
-    """Write vectors, labels, classes, ids and meta (JSON) as an npz of exactly this name."""
+    """Write vectors, labels, classes, ids and meta (JSON) as an npz of exactly this name.
+
+    Roles, where the images have some, are one more array.
+    """
     meta = json.dumps(meta_of(embeddings), sort_keys=True, allow_nan=False)
     arrays = {
         "vectors": np.asarray(embeddings.vectors),
@@ -133,6 +150,8 @@ def write_embeddings(path: Path, embeddings: EmbeddingSet) -> None:
         "ids": np.array(embeddings.ids),
         "meta": np.array(meta),
     }
+    if embeddings.roles is not None:
+        arrays["roles"] = np.array(embeddings.roles)
     write_npz(path, arrays)
 
 
@@ -140,6 +159,7 @@ def read_embeddings(path: Path) -> EmbeddingSet:
     """The embeddings of an npz file of any origin; only `vectors` and `labels` are required.
 
     Labels are ints or strings; ints index `classes` where these are given, else they are the names.
+    `ids`, `roles` (train, query or gallery, one an image) and `meta` are optional too.
     """
     arrays = read_npz(path)
     if missing := {"vectors", "labels"} - arrays.keys():
@@ -171,6 +191,7 @@ def read_embeddings(path: Path) -> EmbeddingSet:
             encoder=encoder,
             groups=meta["groups"],
             default=meta["default"],
+            roles=_names(path, "roles", arrays["roles"]) if "roles" in arrays else None,
             source=str(meta.get("source") or (encoder.name if encoder else path.stem)),
         )
     except (DataError, FormatError) as error:

@@ -68,6 +68,7 @@ def _as_embeddings(
         encoder=spec,
         groups=data.groups,
         default=data.default,
+        roles=data.roles,
         source=spec.name if spec else "embeddings",
     )
 

@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from oodml.metrics.pool import check_images
+from oodml.metrics.pool import check_images, read_mask
 from oodml.metrics.ranks import Settings, rank_stream
 from oodml.metrics.registry import by_kind
 from oodml.metrics.retrieval import RankMetric
 from oodml.metrics.sets import score_set
 
 Values = NDArray[np.float64]
+MASKS = ("queries", "gallery")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,29 +73,47 @@ def score_vectors(
     metrics: str | Sequence[str] = ("recall@1", "map@r"),
     **options: Any,
 ) -> Scores:
-    """`evaluate` with all that is behind the numbers."""
+    """`evaluate` with all that is behind the numbers.
+
+    With masks of `queries` and `gallery`, metrics of a whole set are of the images in either.
+    """
     names = [metrics] if isinstance(metrics, str) else list(metrics)
     ranked, sets = by_kind(names)
-    masks = {"queries", "gallery"} & options.keys()
+    masks: dict[str, Any] = {key: options[key] for key in MASKS if key in options}
     Settings(**{key: value for key, value in options.items() if key not in masks})
-    if sets and masks:
-        raise ValueError(
-            f"{next(iter(sets))} is of all vectors; expected no mask of queries or gallery with it."
-        )
-    others = score_set(vectors, labels, sets)
+    others = score_set(*_taking_part(vectors, labels, masks), sets) if sets else {}
     if ranked:
         return replace(_score_queries(vectors, labels, ranked, options), others=others)
-    rows = queries_of(check_images(vectors, labels)[1])
-    tags = np.asarray(labels)[rows]
-    excluded = len(np.asarray(labels)) - len(rows)
-    return Scores({}, others, {}, labels=tags, queries=rows, excluded=excluded)
+    tags = check_images(vectors, labels)[1]
+    asks, found = (read_mask(masks.get(key), len(tags)) for key in MASKS)
+    rows = queries_of(tags, asks, found)
+    excluded = int(asks.sum()) - len(rows)
+    return Scores({}, others, {}, labels=tags[rows], queries=rows, excluded=excluded)
 
 
-def queries_of(labels: NDArray[Any]) -> NDArray[np.int64]:
-    """The images that have another of their class, sorted by label, then by row."""
-    _, where, counts = np.unique(labels, return_inverse=True, return_counts=True)
-    order = np.argsort(where, kind="stable")
-    return order[counts[where[order]] > 1]
+def _taking_part(
+    vectors: ArrayLike, labels: ArrayLike, masks: Mapping[str, ArrayLike]
+) -> tuple[ArrayLike, ArrayLike]:
+    """Vectors and labels of the images that are queries or in the gallery."""
+    if not masks:
+        return vectors, labels
+    given, tags = check_images(vectors, labels)
+    asks, found = (read_mask(masks.get(key), len(tags)) for key in MASKS)
+    return given[asks | found], tags[asks | found]
+
+
+def queries_of(
+    labels: NDArray[Any], asks: NDArray[np.bool_], found: NDArray[np.bool_]
+) -> NDArray[np.int64]:
+    """The rows that `asks` and have another of their class among those that are `found`.
+
+    In the order of `Ranks.queries`: those that are found too come first, each part sorted by label,
+    then by row.
+    """
+    names, where = np.unique(labels, return_inverse=True)
+    others = np.bincount(where[found], minlength=len(names))[where] - found
+    rows = np.flatnonzero(asks & (others > 0))
+    return rows[np.lexsort((rows, where[rows], ~found[rows]))]
 
 
 def _score_queries(

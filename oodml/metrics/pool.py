@@ -122,7 +122,7 @@ def make_pool(
     do not pair up, or rows hold NaN or Inf, or are zero under cosine.
     """
     given, tags = _read(vectors, labels)
-    asks, found = (_read_mask(mask, len(tags)) for mask in (queries, gallery))
+    asks, found = (read_mask(mask, len(tags)) for mask in (queries, gallery))
     names, groups = np.unique(tags, return_inverse=True)
     if not asks.any() or not found.any():
         raise DataError("There are no queries or no gallery; expected at least one image in each.")
@@ -183,7 +183,8 @@ def _check_shapes(vectors: NDArray[Any], labels: NDArray[Any]) -> None:
         raise DataError(f"Retrieval needs at least 2 images; there are {len(vectors)}.")
 
 
-def _read_mask(mask: ArrayLike | None, count: int) -> NDArray[np.bool_]:
+def read_mask(mask: ArrayLike | None, count: int) -> NDArray[np.bool_]:
+    """A mask of `count` images; all of them where none is given."""
     if mask is None:
         return np.ones(count, dtype=bool)
     chosen = np.asarray(mask)

@@ -27,7 +27,8 @@ class ScoreCard:
     same classes, where the sequence is calibrated. `control` is the number of the control that was
     scored, None for the split itself; `swapped` cards were trained on the test classes and tested
     on the train side. `search` is what found the splits, `features` the digest of the vectors that
-    were read, `spec` that of the run.
+    were read, `spec` that of the run. With `roles`, the data set's queries were looked for in its
+    gallery; without, every image was both.
     """
 
     dataset: str
@@ -61,6 +62,7 @@ class ScoreCard:
     excess: float | None = None
     swapped: bool = False
     search: str | None = None
+    roles: bool = False
 
     def __post_init__(self) -> None:
         counts = frozen(np.asarray(self.counts, dtype=np.int64))

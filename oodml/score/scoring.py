@@ -21,6 +21,7 @@ from oodml.metrics import (
     sum_by_class,
 )
 from oodml.score.card import ScoreCard
+from oodml.score.roles import role_masks, uses_roles
 from oodml.split import SplitSequence
 
 Array = np.ndarray[Any, Any]
@@ -56,10 +57,11 @@ def score_split(
     metrics: Sequence[str] = DEFAULT_METRICS,
     **computing: Any,
 ) -> ScoreCard:
-    """The card of the test classes of split `rank`: queries and gallery are all of their images.
+    """The card of the test classes of split `rank`.
 
-    A control is compared with the random partitions of its split. With `trained`, the vectors are
-    passed through it first. `computing` is how the ranks are computed (`oodml.metrics.rank_stream`:
+    Queries and gallery are all of their images, or apart where `uses_roles` says so. A control is
+    compared with the random partitions of its split. With `trained`, the vectors are passed through
+    it first. `computing` is how the ranks are computed (`oodml.metrics.rank_stream`:
     device, budget_mb, ...), of which no value depends.
     """
     split = sequence.part(rank, subject.control)
@@ -67,8 +69,9 @@ def score_split(
     vectors = test.vectors if trained is None else transform(trained, test.vectors)
     if subject.similarity == "cosine":
         _require_directions(test.ids, vectors)
+    masks = role_masks(test) if uses_roles(embeddings, sequence) else {}
     scores = score_vectors(
-        vectors, test.labels, metrics, similarity=subject.similarity, **computing
+        vectors, test.labels, metrics, similarity=subject.similarity, **masks, **computing
     )
     scored, _, counts = sum_by_class(np.zeros(len(scores.labels)), scores.labels)
     replicates = _replicates(test, vectors, metrics, sequence)
@@ -104,6 +107,7 @@ def score_split(
         spec=subject.spec,
         control=subject.control,
         excess=_excess(sequence, rank, split.shift),
+        roles=bool(masks),
     )
 
 
