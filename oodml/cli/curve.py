@@ -117,10 +117,10 @@ def _show(
     results = view_results(cards, metric, view, partial=shown["partial"])
     curves = curves_of(results, view, shown["x"])
     comparison = _comparison(results, curves, view)
-    title = curves[0].dataset
-    written = _write_figures(plot_curves(curves, title=title), figures)
     if ranking and comparison is None:
         raise RunError(f"There is nothing to rank for {ranking}: it needs two methods with AGS.")
+    title = curves[0].dataset
+    written = _write_figures(plot_curves(curves, title=title), figures)
     if ranking and comparison:
         written += _write_figures(plot_ranking(curves, comparison, title=title), [ranking])
     if csv_file:
