@@ -11,7 +11,11 @@ from oodml.cli.console import echo_json, echo_table
 from oodml.cli.inputs import json_option
 
 _EXAMPLES = {
-    "datasets": {"folder": "folder:PATH[?name=X]", "glyphs": "glyphs[?copies=N&seed=S]"},
+    "datasets": {
+        "csv": "csv:PATH[?name=X&root=DIR]",
+        "folder": "folder:PATH[?name=X&nested=true]",
+        "glyphs": "glyphs[?copies=N&seed=S&jitter=false]",
+    },
     "encoders": {
         "oodml": "oodml:hog, oodml:pixels",
         "tv": "tv:resnet50[.TAG][?size=S], tv:resnet18?init=random&seed=0",
@@ -41,6 +45,7 @@ def list_names(kind: str | None, as_json: bool) -> None:
     Example:  oodml list methods
     """
     from oodml.data import DATASETS
+    from oodml.data.facts import FACTS
     from oodml.embed import ENCODERS
     from oodml.methods import METHODS, parameters
     from oodml.metrics import METRICS
@@ -59,8 +64,10 @@ def list_names(kind: str | None, as_json: bool) -> None:
         "searches": {name: SEARCHES[name].options for name in SEARCHES},
         "metrics": {name: parameters_of(METRICS[name]) for name in METRICS},
     }
+    published = {name: f"{name}[:PATH][?complete=false]" for name in FACTS}
+    examples = {**_EXAMPLES, "datasets": {**published, **_EXAMPLES["datasets"]}}
     rows = [
-        [group, name, _EXAMPLES.get(group, {}).get(name, name), _text(defaults, group, name)]
+        [group, name, examples.get(group, {}).get(name, name), _text(defaults, group, name)]
         for group, members in names.items()
         for name in members
     ]

@@ -9,6 +9,11 @@ from oodml.data.dataset import Dataset, Files, Pixels, Vectors
 from oodml.data.digits import load_digits
 from oodml.data.folder import load_folder
 from oodml.data.glyphs import load_glyphs
+from oodml.data.isolet import load_isolet
+from oodml.data.mnist import load_mnist
+from oodml.data.omniglot import load_omniglot
+from oodml.data.table import load_csv
+from oodml.data.tiny_imagenet import load_tiny_imagenet
 from oodml.errors import UnknownNameError
 from oodml.registry import Name, Registry
 
@@ -16,11 +21,18 @@ __all__ = ["DATASETS", "Dataset", "Files", "Pixels", "Vectors", "load_data"]
 
 
 def load_data(name: str) -> Dataset:
-    """The data set of a name: `glyphs`, `glyphs?copies=4`, `digits`, `folder:PATH?name=X`."""
+    """The data set of a name: `glyphs?copies=4`, `folder:PATH?name=X`, `csv:PATH`, `mnist:PATH`."""
     parsed = Name.parse(name)
     if parsed.key not in DATASETS and Path(name).is_dir():
         raise UnknownNameError(f"{name!r} is a folder; write folder:{name} for the images in it.")
     return DATASETS[parsed.key](parsed)
+
+
+def _csv(name: Name) -> Dataset:
+    params = name.resolve({"name": None, "root": None})
+    if not name.argument:
+        raise UnknownNameError(f"{name.text!r} lacks the path; expected csv:PATH[?root=DIR].")
+    return load_csv(Path(name.argument), **params)
 
 
 def _digits(name: Name) -> Dataset:
@@ -29,7 +41,7 @@ def _digits(name: Name) -> Dataset:
 
 
 def _folder(name: Name) -> Dataset:
-    params = name.resolve({"name": None})
+    params = name.resolve({"name": None, "nested": False})
     if not name.argument:
         raise UnknownNameError(f"{name.text!r} lacks the path; expected folder:PATH[?name=X].")
     return load_folder(Path(name.argument), **params)
@@ -51,8 +63,13 @@ def _refuse_argument(name: Name) -> None:
 DATASETS: Registry[Callable[[Name], Dataset]] = Registry(
     "datasets",
     {
+        "csv": _csv,
         "digits": _digits,
         "folder": _folder,
         "glyphs": _glyphs,
+        "isolet": load_isolet,
+        "mnist": load_mnist,
+        "omniglot": load_omniglot,
+        "tiny_imagenet": load_tiny_imagenet,
     },
 )

@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypedDict, Unpack
 
-from oodml.data import Dataset
+from oodml.data import Dataset, Vectors
 from oodml.embed import EmbeddingSet, embed_data, write_embeddings
 from oodml.errors import RunError, SplitError
 from oodml.methods import Budget, find_method, parameters
@@ -98,12 +98,13 @@ def run_methods(
 ) -> list[ScoreCard]:
     """The cards of every method on every split with every seed.
 
-    `data` is a data set, embedded with `encoder`, or embeddings. With `store`, finished runs are
+    `data` is embeddings, or a data set, embedded with `encoder`. With `store`, finished runs are
     kept there and not repeated. With `controls=True`, also the controls of every split; `protocol`,
     `selection` and `budget` are those of `Sweep`. Raises `RunError` where a run failed.
     """
     if isinstance(data, Dataset):
-        data = embed_data(data, encoder or _encoder_of(sequence))
+        vectors = isinstance(data.source, Vectors)
+        data = embed_data(data, encoder if encoder or vectors else _encoder_of(sequence))
     sweep = Sweep(tuple(methods), tuple(seeds), **options)
     if store is not None:
         return run_sweep(data, sequence, sweep, RunStore(Path(store)))
