@@ -14,7 +14,7 @@ from oodml.data.mnist import load_mnist
 from oodml.data.omniglot import load_omniglot
 from oodml.data.table import load_csv
 from oodml.data.tiny_imagenet import load_tiny_imagenet
-from oodml.errors import UnknownNameError
+from oodml.errors import DataError, UnknownNameError
 from oodml.registry import Name, Registry
 
 __all__ = ["DATASETS", "Dataset", "Files", "Pixels", "Vectors", "load_data"]
@@ -25,7 +25,13 @@ def load_data(name: str) -> Dataset:
     parsed = Name.parse(name)
     if parsed.key not in DATASETS and Path(name).is_dir():
         raise UnknownNameError(f"{name!r} is a folder; write folder:{name} for the images in it.")
-    return DATASETS[parsed.key](parsed)
+    data = DATASETS[parsed.key](parsed)
+    if not isinstance(data, Dataset):
+        raise DataError(
+            f"The data set {parsed.key!r} of a plug-in gave {type(data).__name__}; expected a "
+            "function of a Name that gives a Dataset."
+        )
+    return data
 
 
 def _csv(name: Name) -> Dataset:

@@ -15,6 +15,7 @@ from oodml.embed import EmbeddingSet, embed_data, write_embeddings
 from oodml.errors import RunError, SplitError
 from oodml.methods import Budget, find_method, parameters
 from oodml.metrics import METRIC_VERSION
+from oodml.registry import plugin_of, plugins
 from oodml.score import ScoreCard
 from oodml.split import SplitSequence, require_classes, write_sequence
 from oodml.store import digest
@@ -49,6 +50,7 @@ class Sweep:
         specs = []
         for name in dict.fromkeys(self.methods):
             method = find_method(name)
+            plugin = plugin_of("methods", method.name)
             for rank, control in self._parts(sequence):
                 for seed in self.seeds if method.seeded else (None,):
                     spec = RunSpec(
@@ -66,6 +68,7 @@ class Sweep:
                         parameters=parameters(method),
                         budget=asdict(self.budget) if method.seeded else {},
                         control=control,
+                        plugin=plugin.sha256 if plugin else None,
                     )
                     specs.append(spec)
         return specs
@@ -213,7 +216,8 @@ def plan_jobs(
         write_embeddings(vectors, embeddings)
     if not splits.exists():
         write_sequence(splits, sequence)
-    return [Job(spec, vectors, splits, store.root) for spec in left]
+    files = tuple(plugin.path for plugin in plugins())
+    return [Job(spec, vectors, splits, store.root, files) for spec in left]
 
 
 def _summary(failures: list[Failure], total: int) -> str:
