@@ -92,10 +92,12 @@ def _check(root: Path, images: dict[str, list[str]], levels: str) -> None:
     if not images:
         raise DataError(f"{root} has no sub-folders; {layout}: make one folder a class.")
     if not any(images.values()):
-        what = "classes" if "/" in levels else "sub-folders"
+        nested = "/" in levels
+        what = "classes" if nested else "sub-folders"
+        advice = "give the folder just above the groups" if nested else _advice(root, [*images])
         raise DataError(
             f"None of the {len(images)} {what} of {root} holds an image directly; {layout}, "
-            f"ending in {', '.join(sorted(SUFFIXES))}: {_advice(root, [*images])}."
+            f"ending in {', '.join(sorted(SUFFIXES))}: {advice}."
         )
     if empty := [name for name, files in images.items() if not files]:
         raise DataError(

@@ -70,7 +70,10 @@ def _table(path: Path) -> tuple[Array, Array]:
 
 def _read_rows(path: Path) -> tuple[Array, Array]:
     try:
-        rows = np.loadtxt(path, delimiter=",", ndmin=2)
+        lines = [line for line in path.read_text(encoding="ascii").splitlines() if line.strip()]
+        if not lines:
+            raise ValueError("it is empty")
+        rows = np.loadtxt(lines, delimiter=",", comments=None, ndmin=2)
     except (OSError, ValueError) as error:
         raise DataError(
             f"{path} cannot be read as rows of numbers ({error}); get it anew."
