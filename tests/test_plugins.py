@@ -242,6 +242,23 @@ def test_a_plug_in_goes_all_the_way(mine: Path, tmp_path: Path) -> None:
     assert sorted(curve["method"] for curve in curves) == ["axes?dim=4", "frozen"]
 
 
+def test_a_package_registers_by_entry_points(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What `pip install` leaves behind: a module, and a folder of metadata that names it."""
+    (tmp_path / "blob_package.py").write_text(PLUGIN)
+    info = tmp_path / "blob_package-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: blob-package\nVersion: 1.0\n")
+    points = "[oodml.datasets]\nblobs = blob_package:load_blobs\n"
+    (info / "entry_points.txt").write_text(f"{points}[oodml.methods]\naxes = blob_package:Axes\n")
+    assert "blobs" not in DATASETS
+    monkeypatch.syspath_prepend(tmp_path)
+    assert "60 images of 12 classes" in ok("embed", "blobs", "-o", tmp_path / "b.emb")
+    assert find_method("axes?dim=1").name == "axes"
+    assert {"blobs", "digits"} <= set(json.loads(ok("list", "datasets", "--json"))["datasets"])
+
+
 def test_the_digest_of_a_run_without_plug_ins_stays(mine: Path) -> None:
     vectors = toy_embeddings(12)
     sequence = oodml.build_splits(vectors, levels=2)

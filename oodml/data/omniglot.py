@@ -98,11 +98,14 @@ def _zipped(where: Path) -> Iterator[tuple[str, bytes]]:
 
 def _dataset(drawings: Drawings, home: dict[str, str]) -> Dataset:
     classes = tuple(sorted(drawings))
-    images, ids, labels = [], [], []
+    images = np.empty((sum(map(len, drawings.values())), SIDE, SIDE), np.uint8)
+    ids: list[str] = []
+    labels = []
     for number, label in enumerate(classes):
         for file, content in sorted(drawings[label].items()):
-            ids.append(f"{home[label]}/{label}/{file}")
-            images.append(_decode(content, ids[-1]))
+            path = f"{home[label]}/{label}/{file}"
+            images[len(ids)] = _decode(content, path)
+            ids.append(path)
             labels.append(number)
     test = tuple(label for label in classes if home[label] == EVALUATION)
     train = tuple(label for label in classes if home[label] != EVALUATION)
@@ -111,7 +114,7 @@ def _dataset(drawings: Drawings, home: dict[str, str]) -> Dataset:
         classes=classes,
         labels=np.array(labels),
         ids=tuple(ids),
-        source=Pixels(np.stack(images)),
+        source=Pixels(images),
         groups=tuple(label.partition("/")[0] for label in classes),
         default=(train, test) if train and test else None,
     )
