@@ -12,6 +12,7 @@ from oodml.data.glyphs import load_glyphs
 from oodml.data.isolet import load_isolet
 from oodml.data.mnist import load_mnist
 from oodml.data.omniglot import load_omniglot
+from oodml.data.places import root_of
 from oodml.data.table import load_csv
 from oodml.data.tiny_imagenet import load_tiny_imagenet
 from oodml.errors import DataError, UnknownNameError
@@ -58,6 +59,16 @@ def _glyphs(name: Name) -> Dataset:
     return load_glyphs(**name.resolve({"copies": 1, "seed": 0, "jitter": True}))
 
 
+def _on_disk(load: Callable[..., Dataset]) -> Callable[[Name], Dataset]:
+    """A published data set in a folder: KEY[:PATH][?complete=false]."""
+
+    def loader(name: Name) -> Dataset:
+        params = name.resolve({"complete": True})
+        return load(root_of(name), **params)
+
+    return loader
+
+
 def _refuse_argument(name: Name) -> None:
     if name.argument:
         raise UnknownNameError(
@@ -73,9 +84,9 @@ DATASETS: Registry[Callable[[Name], Dataset]] = Registry(
         "digits": _digits,
         "folder": _folder,
         "glyphs": _glyphs,
-        "isolet": load_isolet,
-        "mnist": load_mnist,
-        "omniglot": load_omniglot,
-        "tiny_imagenet": load_tiny_imagenet,
+        "isolet": _on_disk(load_isolet),
+        "mnist": _on_disk(load_mnist),
+        "omniglot": _on_disk(load_omniglot),
+        "tiny_imagenet": _on_disk(load_tiny_imagenet),
     },
 )

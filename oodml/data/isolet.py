@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 
 from oodml.data.dataset import Dataset, Vectors
-from oodml.data.places import find_layout, listed, require_counts, root_of, wrong_layout
+from oodml.data.places import contents_of, find_place, require_counts, wrong_layout
 from oodml.errors import DataError
-from oodml.registry import Name
 
 FEATURES = 617
 FILES = ("isolet1+2+3+4.data", "isolet5.data")  # four fifths of the speakers, and the last one
@@ -21,19 +20,17 @@ MATLAB = "Isolet.mat"
 Array = np.ndarray[Any, Any]
 
 
-def load_isolet(name: Name) -> Dataset:
+def load_isolet(root: Path, *, complete: bool = True) -> Dataset:
     """The features (n, 617) of the letters "A" to "Z".
 
     From UCI's two files of comma-separated rows, or where these are absent from `Isolet.mat` with X
     (n, 617) and Y (n,), which is known as one fifth. An id is the file's name without its ending
     and the number of the row, from 0. There are no published halves of classes.
     """
-    complete = name.resolve({"complete": True})["complete"]
-    root = root_of(name)
-    place = find_layout(root, lambda path: bool(_files(path)))
+    place = find_place(root, lambda path: bool(_files(path)))
     if place is None:
         expected = f"{' and '.join(FILES)} (unpack .data.Z with gzip -d), or {MATLAB}"
-        raise wrong_layout("isolet", root, expected, listed(root))
+        raise wrong_layout("isolet", root, expected, contents_of(root))
     tables = {path.stem: _table(path) for path in _files(place)}
     features = np.concatenate([table[0] for table in tables.values()])
     numbers = np.concatenate([table[1] for table in tables.values()])

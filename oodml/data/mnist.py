@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 
 from oodml.data.dataset import Dataset, Pixels
-from oodml.data.places import find_layout, listed, require_counts, root_of, wrong_layout
+from oodml.data.places import contents_of, find_place, require_counts, wrong_layout
 from oodml.errors import DataError
-from oodml.registry import Name
 from oodml.store import read_npz
 
 SIDE = 28  # pixels
@@ -27,15 +26,13 @@ LARGEST = 1 << 30  # bytes of an idx file
 Bytes = np.ndarray[Any, np.dtype[np.uint8]]
 
 
-def load_mnist(name: Name) -> Dataset:
+def load_mnist(root: Path, *, complete: bool = True) -> Dataset:
     """All digits (n, 28, 28), white on black, of the published train and test side.
 
     An id is the side and the start of the sha256 of the image's pixels, and the images come in the
     order of class and id: files differ in the order of their rows (some npz files are sorted by
     class), and one image has one id in all of them. There are no published halves of classes.
     """
-    complete = name.resolve({"complete": True})["complete"]
-    root = root_of(name)
     ids, labels, images = [], [], []
     for side, (pictures, digits) in _arrays(root).items():
         ids += _ids(side, pictures, digits)
@@ -68,13 +65,13 @@ def _ids(side: str, pictures: Bytes, digits: Bytes) -> list[str]:
 def _arrays(root: Path) -> dict[str, tuple[Bytes, Bytes]]:
     """Images (n, 28, 28) and digits (n,) of each side that is there."""
     below = root / "MNIST"  # torchvision keeps the files in MNIST/raw
-    place = find_layout(root, _holds) or (find_layout(below, _holds) if below.is_dir() else None)
+    place = find_place(root, _holds) or (find_place(below, _holds) if below.is_dir() else None)
     if place is None:
         expected = (
             "train-images-idx3-ubyte, train-labels-idx1-ubyte and the two of t10k, each also as "
             f".gz, or {NPZ} with x_train, y_train, x_test and y_test"
         )
-        raise wrong_layout("mnist", root, expected, listed(root))
+        raise wrong_layout("mnist", root, expected, contents_of(root))
     found = {}
     for side in SIDES:
         if files := _idx_files(place, side):

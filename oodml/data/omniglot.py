@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 
 from oodml.data.dataset import Dataset, Pixels
-from oodml.data.places import find_layout, listed, require_counts, root_of, wrong_layout
+from oodml.data.places import contents_of, find_place, require_counts, wrong_layout
 from oodml.errors import DataError
-from oodml.registry import Name
 
 SIDE = 105  # pixels
 BACKGROUND, EVALUATION = "images_background", "images_evaluation"
@@ -29,7 +28,7 @@ Drawings = dict[str, dict[str, bytes]]  # by class, by file name
 Grey = np.ndarray[Any, np.dtype[np.uint8]]
 
 
-def load_omniglot(name: Name) -> Dataset:
+def load_omniglot(root: Path, *, complete: bool = True) -> Dataset:
     """The drawings (n, 105, 105), black on white, of the classes "Alphabet/characterNN".
 
     The published halves are the characters of `images_background` and of `images_evaluation`, the
@@ -37,12 +36,10 @@ def load_omniglot(name: Name) -> Dataset:
     The two small background sets are parts of the background: they are read where that is absent,
     and what both of them hold counts once.
     """
-    complete = name.resolve({"complete": True})["complete"]
-    root = root_of(name)
-    place = find_layout(root, lambda path: bool(_sets(path)))
+    place = find_place(root, lambda path: bool(_sets(path)))
     if place is None:
         expected = f"{BACKGROUND} and {EVALUATION}, as folders or .zip, in it or one folder below"
-        raise wrong_layout("omniglot", root, expected, listed(root))
+        raise wrong_layout("omniglot", root, expected, contents_of(root))
     drawings: Drawings = {}
     home: dict[str, str] = {}  # the set of each class
     for part, where in _sets(place).items():

@@ -30,17 +30,15 @@ def root_of(name: Name) -> Path:
     )
 
 
-def find_layout(root: Path, fits: Callable[[Path], bool]) -> Path | None:
+def find_place(root: Path, fits: Callable[[Path], bool]) -> Path | None:
     """The folder that holds a published layout: `root` itself, or one just below it."""
-    if fits(root):
-        return root
     below = sorted(path for path in root.iterdir() if path.is_dir())
-    return next((path for path in below if fits(path)), None)
+    return next((path for path in (root, *below) if fits(path)), None)
 
 
-def listed(root: Path, most: int = 5) -> str:
+def contents_of(root: Path, most: int = 5) -> str:
     """The first names in a folder, for messages."""
-    names = sorted(path.name for path in root.iterdir())
+    names = sorted(path.name for path in root.iterdir() if not path.name.startswith("."))
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return (", ".join(names[:most]) + more) or "nothing"
 

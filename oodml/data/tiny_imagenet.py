@@ -9,27 +9,24 @@ import numpy as np
 
 from oodml.data.dataset import Dataset, Files
 from oodml.data.folder import image_names
-from oodml.data.places import find_layout, listed, require_counts, root_of, wrong_layout
+from oodml.data.places import contents_of, find_place, require_counts, wrong_layout
 from oodml.errors import DataError
-from oodml.registry import Name
 
 EACH = {"train": 500, "val": 50}  # labelled images a class
 ANNOTATIONS = "val/val_annotations.txt"
 _WNID = re.compile(r"n\d{8}")
 
 
-def load_tiny_imagenet(name: Name) -> Dataset:
+def load_tiny_imagenet(root: Path, *, complete: bool = True) -> Dataset:
     """The 500 training and 50 validation images of each class; those of `test` have no labels.
 
     Classes are named by their WordNet ids ("n01443537"), as the folders are. There are no published
     halves of classes, and no groups.
     """
-    complete = name.resolve({"complete": True})["complete"]
-    root = root_of(name)
-    place = find_layout(root, lambda path: bool(_wnids(path)))
+    place = find_place(root, lambda path: bool(_wnids(path)))
     if place is None:
         expected = f"train/WNID/images/ and {ANNOTATIONS}, in it or one folder below"
-        raise wrong_layout("tiny_imagenet", root, expected, listed(root))
+        raise wrong_layout("tiny_imagenet", root, expected, contents_of(root))
     train, val = _training(place), _validation(place)
     pairs = sorted([*train, *val])
     classes = tuple(sorted({label for _, label in pairs}))
