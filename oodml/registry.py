@@ -180,7 +180,7 @@ def load_plugin(path: Path | str) -> Plugin:
     Loaded again it is left as it is, or where it was changed takes the place of what it was. Raises
     `FormatError` where it is no plug-in, `UnknownNameError` where another one has a name of it.
     """
-    path = Path(path).expanduser().absolute()
+    path = Path(path).expanduser().resolve()  # one file, one plug-in
     try:
         content = path.read_bytes()
     except OSError as error:

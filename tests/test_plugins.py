@@ -133,6 +133,8 @@ def test_a_file_registers_its_dicts(mine: Path) -> None:
     assert plugin_of("methods", "axes") == plugin
     assert plugin_of("methods", "frozen") is None
     assert load_plugin(str(mine)) is plugin
+    (mine.parent / "linked.py").symlink_to(mine)
+    assert load_plugin(mine.parent / "linked.py") is plugin
     assert plugins() == (plugin,)
     assert oodml.registry.load_plugin is load_plugin
 
