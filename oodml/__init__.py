@@ -64,6 +64,7 @@ _LAYERS = (
     "methods",
     "metrics",
     "plot",
+    "registry",
     "report",
     "score",
     "shift",

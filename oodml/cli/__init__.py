@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import Any
 
 import click
@@ -17,6 +18,7 @@ from oodml.cli.run import run
 from oodml.cli.score import score
 from oodml.cli.splits import splits
 from oodml.errors import OodmlError
+from oodml.registry import load_plugin
 
 
 class _Main(click.Group):
@@ -32,7 +34,14 @@ class _Main(click.Group):
 @click.group(cls=_Main, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="oodml")
 @click.option("-v", "--verbose", is_flag=True, help="Log what is done to stderr.")
-def main(verbose: bool) -> None:
+@click.option(
+    "--plugin",
+    "files",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="A Python file with names of your own: datasets = {...}, methods = {...}; repeatable.",
+)
+def main(verbose: bool, files: tuple[Path, ...]) -> None:
     """How will an embedding do on classes it never saw, and how does that change with distance?
 
     \b
@@ -40,6 +49,8 @@ def main(verbose: bool) -> None:
     """
     if verbose:
         logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
+    for file in files:
+        load_plugin(file)
 
 
 for _command in (demo, list_names, data, embed, splits, run, score, curve, bench):

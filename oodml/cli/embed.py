@@ -12,11 +12,13 @@ from oodml.cli.inputs import json_option, load_vectors, path_type
 
 @click.command()
 @click.argument("dataset")
-@click.option("--encoder", required=True, help="An encoder, such as oodml:hog or tv:resnet50.")
+@click.option("--encoder", help="Such as oodml:hog or tv:resnet50; none for data of vectors.")
 @click.option("-o", "--output", type=path_type(), required=True, help="The file to write.")
 @json_option
-def embed(dataset: str, encoder: str, output: Path, as_json: bool) -> None:
+def embed(dataset: str, encoder: str | None, output: Path, as_json: bool) -> None:
     """Embed every image of DATASET and write the vectors to a file.
+
+    A data set that holds vectors, such as isolet, embeds as itself: leave --encoder out.
 
     \b
     Example:  oodml embed folder:photos/images --encoder tv:resnet50 -o photos.emb

@@ -27,8 +27,11 @@ def vectors_options(command: F) -> F:
     for option in reversed(
         (
             click.option("--embeddings", type=path_type(), help="An embedding file."),
-            click.option("--dataset", help="A data set: glyphs, digits, folder:PATH."),
-            click.option("--encoder", help="An encoder, such as oodml:hog or tv:resnet50."),
+            click.option("--dataset", help="A data set: glyphs, folder:PATH, csv:PATH."),
+            click.option(
+                "--encoder",
+                help="An encoder, such as oodml:hog or tv:resnet50; none for data of vectors.",
+            ),
         )
     ):
         command = option(command)
@@ -43,16 +46,21 @@ def load_vectors(
     fallback: str | None = None,
 ) -> EmbeddingSet:
     """The vectors that the options name; `fallback` is the encoder where none is named."""
-    from oodml.data import load_data
+    from oodml.data import Vectors, load_data
     from oodml.embed import embed_data, read_embeddings
 
     if embeddings is not None:
         if dataset or encoder:
             raise click.UsageError("Give --embeddings, or --dataset and --encoder, not both.")
         return read_embeddings(embeddings)
-    encoder = encoder or fallback
-    if dataset is None or encoder is None:
+    if dataset is None:
         raise click.UsageError("Give --embeddings FILE, or --dataset D and --encoder E.")
     data = load_data(dataset)
+    if not isinstance(data.source, Vectors):
+        encoder = encoder or fallback
+        if encoder is None:
+            raise click.UsageError(
+                f"{data.name} holds images: give --encoder too, such as --encoder oodml:hog."
+            )
     with progress_bar(f"Embedding {data.name}") as update:
         return embed_data(data, encoder, progress=update)

@@ -12,12 +12,9 @@ from oodml.cli.inputs import json_option
 
 _EXAMPLES = {
     "datasets": {
-        "cars196": "cars196[:PATH][?complete=false]",
-        "cub200": "cub200[:PATH][?complete=false]",
-        "folder": "folder:PATH[?name=X]",
-        "glyphs": "glyphs[?copies=N&seed=S]",
-        "inshop": "inshop[:PATH][?complete=false]",
-        "sop": "sop[:PATH][?complete=false]",
+        "csv": "csv:PATH[?name=X&root=DIR]",
+        "folder": "folder:PATH[?name=X&nested=true]",
+        "glyphs": "glyphs[?copies=N&seed=S&jitter=false]",
     },
     "encoders": {
         "oodml": "oodml:hog, oodml:pixels",
@@ -48,6 +45,7 @@ def list_names(kind: str | None, as_json: bool) -> None:
     Example:  oodml list methods
     """
     from oodml.data import DATASETS
+    from oodml.data.facts import FACTS
     from oodml.embed import ENCODERS
     from oodml.methods import METHODS, parameters
     from oodml.metrics import METRICS
@@ -66,8 +64,10 @@ def list_names(kind: str | None, as_json: bool) -> None:
         "searches": {name: SEARCHES[name].options for name in SEARCHES},
         "metrics": {name: parameters_of(METRICS[name]) for name in METRICS},
     }
+    published = {name: f"{name}[:PATH][?complete=false]" for name in FACTS}
+    examples = {**_EXAMPLES, "datasets": {**published, **_EXAMPLES["datasets"]}}
     rows = [
-        [group, name, _EXAMPLES.get(group, {}).get(name, name), _text(defaults, group, name)]
+        [group, name, examples.get(group, {}).get(name, name), _text(defaults, group, name)]
         for group, members in names.items()
         for name in members
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from oodml.data.dataset import Dataset
@@ -27,6 +28,19 @@ def root_of(name: Name) -> Path:
         f"{root} {what}; expected the folder of {FACTS[name.key].title}: give it as "
         f"{name.key}:PATH, or see oodml data fetch {name.key}."
     )
+
+
+def find_place(root: Path, fits: Callable[[Path], bool]) -> Path | None:
+    """The folder that holds a published layout: `root` itself, or one just below it."""
+    below = sorted(path for path in root.iterdir() if path.is_dir())
+    return next((path for path in (root, *below) if fits(path)), None)
+
+
+def contents_of(root: Path, most: int = 5) -> str:
+    """The first names in a folder, for messages."""
+    names = sorted(path.name for path in root.iterdir() if not path.name.startswith("."))
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return (", ".join(names[:most]) + more) or "nothing"
 
 
 def wrong_layout(key: str, root: Path, expected: str, found: str) -> DataError:

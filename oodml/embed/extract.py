@@ -30,7 +30,7 @@ LARGEST_BATCH = 256
 
 def embed_data(
     data: Dataset,
-    encoder: Encoder | str,
+    encoder: Encoder | str | None = None,
     *,
     batch: int | None = None,
     cache: bool = True,
@@ -38,12 +38,15 @@ def embed_data(
 ) -> EmbeddingSet:
     """The vectors `(n, dim)` of a data set; with `cache`, no image is embedded twice.
 
+    A data set that holds vectors embeds as itself, and takes no encoder.
     `batch` images are encoded at once; by default as many as make 8 of 224 x 224.
     `progress(done, total)` is called after every batch. Raises `DataError` naming the image that
     cannot be read, or the encoder that gives no finite vector.
     """
+    check_encoder(data, encoder)
     if isinstance(data.source, Vectors):
         return _as_embeddings(data, data.source.vectors, data.content_fingerprint(), None)
+    assert encoder is not None
     encoder = open_encoder(encoder) if isinstance(encoder, str) else encoder
     fingerprint = data.content_fingerprint()
     shards = Shards.of(encoder.spec, fingerprint, len(data), keep=cache)
@@ -53,6 +56,19 @@ def embed_data(
         )
         _fill(shards, data, encoder, batch, progress)
     return _as_embeddings(data, shards.join(), fingerprint, encoder.spec)
+
+
+def check_encoder(data: Dataset, encoder: object) -> None:
+    """Raise `DataError` unless there is an encoder where there are images, and none for vectors."""
+    if encoder is None and not isinstance(data.source, Vectors):
+        raise DataError(
+            f"Data set {data.name!r} holds images; name an encoder for them, such as oodml:hog."
+        )
+    if encoder is not None and isinstance(data.source, Vectors):
+        raise DataError(
+            f"Data set {data.name!r} holds vectors, which are their own embedding; leave the "
+            "encoder out."
+        )
 
 
 def _as_embeddings(

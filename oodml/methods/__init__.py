@@ -1,5 +1,6 @@
 """What trains an encoder on the train side of a split."""
 
+from oodml.errors import UnknownNameError
 from oodml.methods.frozen import Frozen
 from oodml.methods.method import (
     Budget,
@@ -21,7 +22,13 @@ METHODS: Registry[type[Method]] = Registry(
 def find_method(name: str) -> Method:
     """The method of a name such as `frozen` or `multisimilarity?dim=128&lr=0.003`."""
     parsed = Name.parse(name)
-    return make_method(METHODS[parsed.key], parsed)
+    method = make_method(METHODS[parsed.key], parsed)
+    if method.name != parsed.key:  # it is known by its own name in runs and cards
+        raise UnknownNameError(
+            f"The method {parsed.key!r} of a plug-in has the name {method.name!r}; expected the "
+            "name that it is registered by."
+        )
+    return method
 
 
 __all__ = [

@@ -9,7 +9,9 @@ from functools import lru_cache
 from pathlib import Path
 
 from oodml.embed import EmbeddingSet, read_embeddings
+from oodml.errors import RunError
 from oodml.methods import METHODS, Budget, FitContext
+from oodml.registry import load_plugin, plugin_of
 from oodml.score import Subject, score_split
 from oodml.split import SplitSequence, read_sequence
 from oodml.sweep.runs import RunStore
@@ -18,12 +20,13 @@ from oodml.sweep.spec import RunSpec, method_label
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A spec and the paths of what it is about."""
+    """A spec and the paths of what it is about; `plugins` are files to load before it."""
 
     spec: RunSpec
     embeddings: Path
     sequence: Path
     store: Path
+    plugins: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,7 @@ def carry_out(job: Job) -> Failure | None:
 def _carry_out(job: Job, store: RunStore) -> None:
     start = time.perf_counter()
     spec = job.spec
+    _load_plugins(job)
     embeddings, sequence = _inputs(job.embeddings, job.sequence)
     method = METHODS[spec.method](**spec.parameters)
     trained = method.fit(fit_context(embeddings, sequence, spec))
@@ -67,6 +71,17 @@ def _carry_out(job: Job, store: RunStore) -> None:
     )
     card = score_split(embeddings, sequence, spec.rank, subject=subject, trained=trained.encoder)
     store.write(spec, trained, card, time.perf_counter() - start)
+
+
+def _load_plugins(job: Job) -> None:
+    """Make this process, which may be a new one, know the plug-ins of the one that planned."""
+    for path in job.plugins:
+        load_plugin(path)
+    plugin = plugin_of("methods", job.spec.method)
+    if plugin is not None and plugin.sha256 != job.spec.plugin:
+        raise RunError(
+            f"{plugin.path} was changed while its runs were under way; run the command again."
+        )
 
 
 @lru_cache(maxsize=2)

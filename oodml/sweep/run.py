@@ -10,11 +10,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypedDict, Unpack
 
-from oodml.data import Dataset
+from oodml.data import Dataset, Vectors
 from oodml.embed import EmbeddingSet, embed_data, write_embeddings
 from oodml.errors import RunError, SplitError
 from oodml.methods import Budget, find_method, parameters
 from oodml.metrics import METRIC_VERSION
+from oodml.registry import plugin_of, plugins
 from oodml.score import ScoreCard
 from oodml.split import SplitSequence, require_classes, write_sequence
 from oodml.store import digest
@@ -49,6 +50,7 @@ class Sweep:
         specs = []
         for name in dict.fromkeys(self.methods):
             method = find_method(name)
+            plugin = plugin_of("methods", method.name)
             for rank, control in self._parts(sequence):
                 for seed in self.seeds if method.seeded else (None,):
                     spec = RunSpec(
@@ -66,6 +68,7 @@ class Sweep:
                         parameters=parameters(method),
                         budget=asdict(self.budget) if method.seeded else {},
                         control=control,
+                        plugin=plugin.sha256 if plugin else None,
                     )
                     specs.append(spec)
         return specs
@@ -98,12 +101,13 @@ def run_methods(
 ) -> list[ScoreCard]:
     """The cards of every method on every split with every seed.
 
-    `data` is a data set, embedded with `encoder`, or embeddings. With `store`, finished runs are
+    `data` is embeddings, or a data set, embedded with `encoder`. With `store`, finished runs are
     kept there and not repeated. With `controls=True`, also the controls of every split; `protocol`,
     `selection` and `budget` are those of `Sweep`. Raises `RunError` where a run failed.
     """
     if isinstance(data, Dataset):
-        data = embed_data(data, encoder or _encoder_of(sequence))
+        vectors = isinstance(data.source, Vectors)
+        data = embed_data(data, encoder if encoder or vectors else _encoder_of(sequence))
     sweep = Sweep(tuple(methods), tuple(seeds), **options)
     if store is not None:
         return run_sweep(data, sequence, sweep, RunStore(Path(store)))
@@ -212,7 +216,8 @@ def plan_jobs(
         write_embeddings(vectors, embeddings)
     if not splits.exists():
         write_sequence(splits, sequence)
-    return [Job(spec, vectors, splits, store.root) for spec in left]
+    files = tuple(plugin.path for plugin in plugins())
+    return [Job(spec, vectors, splits, store.root, files) for spec in left]
 
 
 def _summary(failures: list[Failure], total: int) -> str:

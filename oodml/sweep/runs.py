@@ -15,6 +15,7 @@ from typing import Any
 
 from oodml.errors import FormatError, RunError
 from oodml.methods import Trained
+from oodml.registry import plugins
 from oodml.score import ScoreCard
 from oodml.store import read_json, replacing, write_json, write_text
 from oodml.sweep.spec import RunSpec
@@ -100,6 +101,7 @@ def environment() -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": f"{sys.platform}-{platform.machine()}",
         "packages": {name: version(name) for name in _PACKAGES},
+        "plugins": {plugin.path.name: plugin.sha256 for plugin in plugins()},
         "threads": torch.get_num_threads(),
         "cores": os.cpu_count(),
         "device": "cpu",

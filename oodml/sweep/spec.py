@@ -15,8 +15,10 @@ class RunSpec:
     """One run: a method, trained on one split's train side with one seed, scored on its test side.
 
     `features` is the digest of the vectors, `encoder` the identity of what made them, where that is
-    known. It holds no path and no host. Fields that are None are not part of the digest, so that a
-    later version can add one and keep every earlier result.
+    known. `plugin` is the sha256 of the plug-in file that the method is from, None for others; data
+    and splits are here by their content, wherever they are from. It holds no path and no host.
+    Fields that are None are not part of the digest, so that a later version can add one and keep
+    every earlier result.
     """
 
     content_fingerprint: str
@@ -36,6 +38,7 @@ class RunSpec:
     adapter: str | None = None
     shots: int | None = None
     control: int | None = None
+    plugin: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
