@@ -131,7 +131,7 @@ def test_counts_are_the_published_ones(whole: Path, monkeypatch: pytest.MonkeyPa
 def test_omniglot_that_cannot_be_read(whole: Path, tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "notes.txt").touch()
-    with pytest.raises(DataError, match=r"other is no Omniglot.*found notes\.txt"):
+    with pytest.raises(DataError, match=r"other is no Omniglot.*found 'notes\.txt'"):
         part_of(tmp_path / "other")
     with pytest.raises(DataError, match="none does not exist; expected the folder of Omniglot"):
         part_of(tmp_path / "none")

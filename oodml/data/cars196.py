@@ -12,13 +12,12 @@ from oodml.data.folder import load_folder
 from oodml.data.layouts import (
     Listed,
     find_layout,
-    found_in,
     has_class_folders,
     make_dataset,
     read_mat,
     require_images,
 )
-from oodml.data.places import require_counts, wrong_layout
+from oodml.data.places import found_in, require_counts, wrong_layout
 from oodml.errors import DataError
 
 CLASS = re.compile(r".+ (19|20)\d\d")

@@ -10,13 +10,12 @@ from oodml.data.folder import load_folder
 from oodml.data.layouts import (
     Listed,
     find_layout,
-    found_in,
     has_class_folders,
     make_dataset,
     read_table,
     require_images,
 )
-from oodml.data.places import require_counts, wrong_layout
+from oodml.data.places import found_in, require_counts, wrong_layout
 
 CLASS = re.compile(r"\d{3}\.\S+")
 _TRAIN = 100  # classes 001 to 100 are the published train half, the others the test half

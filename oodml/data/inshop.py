@@ -8,14 +8,13 @@ from oodml.data.dataset import Dataset
 from oodml.data.layouts import (
     Listed,
     find_layout,
-    found_in,
     make_dataset,
     read_table,
     require_apart,
     require_images,
     those_there,
 )
-from oodml.data.places import require_counts, wrong_layout
+from oodml.data.places import found_in, require_counts, wrong_layout
 from oodml.errors import DataError
 
 _COLUMNS = ("image_name", "item_id", "evaluation_status")

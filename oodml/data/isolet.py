@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from oodml.data.dataset import Dataset, Vectors
-from oodml.data.places import contents_of, find_place, require_counts, wrong_layout
+from oodml.data.places import find_place, found_in, require_counts, wrong_layout
 from oodml.errors import DataError
 
 FEATURES = 617
@@ -30,7 +30,7 @@ def load_isolet(root: Path, *, complete: bool = True) -> Dataset:
     place = find_place(root, lambda path: bool(_files(path)))
     if place is None:
         expected = f"{' and '.join(FILES)} (unpack .data.Z with gzip -d), or {MATLAB}"
-        raise wrong_layout("isolet", root, expected, contents_of(root))
+        raise wrong_layout("isolet", root, expected, found_in(root))
     tables = {path.stem: _table(path) for path in _files(place)}
     features = np.concatenate([table[0] for table in tables.values()])
     numbers = np.concatenate([table[1] for table in tables.values()])

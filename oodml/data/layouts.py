@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 
 from oodml.data.dataset import Dataset, Files, Halves
+from oodml.data.places import contents, find_place
 from oodml.errors import DataError
-
-_SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,35 +27,13 @@ class Listed:
 
 def find_layout(root: Path, *parts: str) -> Path | None:
     """`root`, or else the first folder in it, that has all of these files and folders."""
-    inside = (root / name for name in _contents(root))
-    places = [root, *(place for place in inside if place.is_dir())]
-    return next((p for p in places if all((p / part).exists() for part in parts)), None)
-
-
-def found_in(root: Path, usual: re.Pattern[str] | None = None) -> str:
-    """What to say of a folder that has something else: the first of its contents.
-
-    What is called as it should be comes last.
-    """
-    names = sorted(_contents(root), key=lambda name: bool(usual and usual.fullmatch(name)))
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(map(repr, names[:_SHOWN])) + more if names else "an empty folder"
+    return find_place(root, lambda place: all((place / part).exists() for part in parts))
 
 
 def has_class_folders(root: Path, name: re.Pattern[str]) -> bool:
     """Whether `root` has sub-folders, and each of them is called as a class is."""
-    folders = [entry for entry in _contents(root) if (root / entry).is_dir()]
+    folders = [entry for entry in contents(root) if (root / entry).is_dir()]
     return bool(folders) and all(name.fullmatch(folder) for folder in folders)
-
-
-def _contents(root: Path) -> list[str]:
-    """The names in a folder in order, without the hidden ones."""
-    try:
-        return sorted(name for name in os.listdir(root) if not name.startswith("."))  # noqa: PTH208
-    except OSError as error:
-        raise DataError(
-            f"{root} cannot be read ({error.strerror}); make it readable or name another folder."
-        ) from None
 
 
 def read_table(path: Path, columns: Sequence[str], *, header: bool = True) -> list[tuple[str, ...]]:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from oodml.data.dataset import Dataset, Pixels
-from oodml.data.places import contents_of, find_place, require_counts, wrong_layout
+from oodml.data.places import find_place, found_in, require_counts, wrong_layout
 from oodml.errors import DataError
 from oodml.store import read_npz
 
@@ -71,7 +71,7 @@ def _arrays(root: Path) -> dict[str, tuple[Bytes, Bytes]]:
             "train-images-idx3-ubyte, train-labels-idx1-ubyte and the two of t10k, each also as "
             f".gz, or {NPZ} with x_train, y_train, x_test and y_test"
         )
-        raise wrong_layout("mnist", root, expected, contents_of(root))
+        raise wrong_layout("mnist", root, expected, found_in(root))
     found = {}
     for side in SIDES:
         if files := _idx_files(place, side):

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from oodml.data.dataset import Dataset, Pixels
-from oodml.data.places import contents_of, find_place, require_counts, wrong_layout
+from oodml.data.places import find_place, found_in, require_counts, wrong_layout
 from oodml.errors import DataError
 
 SIDE = 105  # pixels
@@ -39,7 +39,7 @@ def load_omniglot(root: Path, *, complete: bool = True) -> Dataset:
     place = find_place(root, lambda path: bool(_sets(path)))
     if place is None:
         expected = f"{BACKGROUND} and {EVALUATION}, as folders or .zip, in it or one folder below"
-        raise wrong_layout("omniglot", root, expected, contents_of(root))
+        raise wrong_layout("omniglot", root, expected, found_in(root))
     drawings: Drawings = {}
     home: dict[str, str] = {}  # the set of each class
     for part, where in _sets(place).items():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +12,8 @@ from oodml.data.facts import FACTS
 from oodml.errors import DataError
 from oodml.registry import Name
 from oodml.store import home
+
+_SHOWN = 5
 
 
 def default_root(key: str) -> Path:
@@ -31,16 +35,30 @@ def root_of(name: Name) -> Path:
 
 
 def find_place(root: Path, fits: Callable[[Path], bool]) -> Path | None:
-    """The folder that holds a published layout: `root` itself, or one just below it."""
-    below = sorted(path for path in root.iterdir() if path.is_dir())
-    return next((path for path in (root, *below) if fits(path)), None)
+    """The folder that holds a published layout: `root` itself, or the first one in it that does."""
+    inside = (root / name for name in contents(root))
+    places = [root, *(place for place in inside if place.is_dir())]
+    return next((place for place in places if fits(place)), None)
 
 
-def contents_of(root: Path, most: int = 5) -> str:
-    """The first names in a folder, for messages."""
-    names = sorted(path.name for path in root.iterdir() if not path.name.startswith("."))
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return (", ".join(names[:most]) + more) or "nothing"
+def found_in(root: Path, usual: re.Pattern[str] | None = None) -> str:
+    """What to say of a folder that has something else: the first of its contents.
+
+    What is called as it should be comes last.
+    """
+    names = sorted(contents(root), key=lambda name: bool(usual and usual.fullmatch(name)))
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(map(repr, names[:_SHOWN])) + more if names else "an empty folder"
+
+
+def contents(root: Path) -> list[str]:
+    """The names in a folder in order, without the hidden ones."""
+    try:
+        return sorted(name for name in os.listdir(root) if not name.startswith("."))  # noqa: PTH208
+    except OSError as error:
+        raise DataError(
+            f"{root} cannot be read ({error.strerror}); make it readable or name another folder."
+        ) from None
 
 
 def wrong_layout(key: str, root: Path, expected: str, found: str) -> DataError:

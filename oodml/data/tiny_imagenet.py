@@ -9,7 +9,7 @@ import numpy as np
 
 from oodml.data.dataset import Dataset, Files
 from oodml.data.folder import image_names
-from oodml.data.places import contents_of, find_place, require_counts, wrong_layout
+from oodml.data.places import find_place, found_in, require_counts, wrong_layout
 from oodml.errors import DataError
 
 EACH = {"train": 500, "val": 50}  # labelled images a class
@@ -26,7 +26,7 @@ def load_tiny_imagenet(root: Path, *, complete: bool = True) -> Dataset:
     place = find_place(root, lambda path: bool(_wnids(path)))
     if place is None:
         expected = f"train/WNID/images/ and {ANNOTATIONS}, in it or one folder below"
-        raise wrong_layout("tiny_imagenet", root, expected, contents_of(root))
+        raise wrong_layout("tiny_imagenet", root, expected, found_in(root))
     train, val = _training(place), _validation(place)
     pairs = sorted([*train, *val])
     classes = tuple(sorted({label for _, label in pairs}))
