@@ -127,7 +127,6 @@ def stored(picture: Array, turn: int) -> Array:
 BEST = {"quality": 100, "subsampling": 0}
 ANIMATED = {"save_all": True, "append_images": [Image.new("RGB", (WIDTH, HEIGHT), "red")]}
 PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-CLEAR = {"P": 0, "L": 13}  # white there, in the palette and in grey
 
 
 def palette(**options: Any) -> bytes:

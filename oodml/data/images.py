@@ -43,9 +43,7 @@ def read_image(data: Dataset, index: int) -> Picture:
         return open_image(data.source.root / data.ids[index])
     if isinstance(data.source, Pixels):
         return Image.fromarray(data.source.images[index])
-    raise DataError(
-        f"Data set {data.name!r} holds vectors; there are no images for an encoder to read."
-    )
+    raise DataError(f"Data set {data.name!r} holds vectors; there are no images in it to read.")
 
 
 def open_image(path: Path) -> Picture:
