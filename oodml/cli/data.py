@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from oodml.cli.check import check
+from oodml.cli.show import show
 
 
 @click.group()
@@ -13,3 +14,4 @@ def data() -> None:
 
 
 data.add_command(check)
+data.add_command(show)

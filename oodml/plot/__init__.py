@@ -2,7 +2,19 @@
 
 from oodml.plot.agreement import plot_agreement
 from oodml.plot.curves import AXES, metric_label, plot_curves
+from oodml.plot.sheet import both_sides, plot_sheet, some_classes, whole_classes
 from oodml.plot.sides import plot_sides
 from oodml.plot.style import figure_bytes
 
-__all__ = ["AXES", "figure_bytes", "metric_label", "plot_agreement", "plot_curves", "plot_sides"]
+__all__ = [
+    "AXES",
+    "both_sides",
+    "figure_bytes",
+    "metric_label",
+    "plot_agreement",
+    "plot_curves",
+    "plot_sheet",
+    "plot_sides",
+    "some_classes",
+    "whole_classes",
+]
