@@ -36,8 +36,11 @@ def sketch(pixels: Array) -> Array:
 
 
 def likeness(one: Array, other: Array) -> float:
-    """How much two thumbnails are alike: the correlation of sketches or pixels that is smaller."""
-    return min(float(sketch(one) @ sketch(other)), _correlation(one, other))
+    """How much two thumbnails are alike: the correlation of sketches or pixels that is smaller.
+
+    It is rounded to what float32 can tell, so that equal pictures are alike by 1.
+    """
+    return round(min(float(sketch(one) @ sketch(other)), _correlation(one, other)), 6)
 
 
 def _correlation(one: Array, other: Array) -> float:

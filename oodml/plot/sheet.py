@@ -178,7 +178,7 @@ def _draw(page: _Page, data: Dataset, panel: Panel, left: int, top: int) -> None
         some = "" if len(strip.rows) == strip.of else f"{len(strip.rows)} of "
         page.write((left, top, panel.width), f"{strip.title}  ({some}{strip.of:,})", "name")
         step = _TILE + _GAP + strip.captions * _CAPTION
-        shared = os.path.commonprefix([data.ids[row] for row in strip.rows])
+        shared = os.path.commonprefix([data.ids[row] for row in strip.rows])  # noqa: RUF071
         skipped = shared.rfind("/") + 1  # the folder of all
         tiles = in_threads(lambda row: _tile(data, row), strip.rows)
         for number, (row, tile) in enumerate(zip(strip.rows, tiles, strict=True)):
