@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import json
-import struct
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from safetensors.torch import save_file
 
 import oodml
 from oodml.data import Dataset, Files, Pixels
+from oodml.data.images import open_image
 from oodml.embed import EmbeddingSet, EncoderSpec, open_encoder, read_embeddings, write_embeddings
 from oodml.embed import cache as cache_module
-from oodml.embed.images import _upper_eight, open_image, shape_image
+from oodml.embed.images import shape_image
 from oodml.errors import DataError, FormatError, UnknownNameError, WeightsError
 
 BUILTIN = ["oodml:pixels", "oodml:hog", "tv:resnet18?init=random&seed=0&size=32"]
@@ -268,138 +268,7 @@ def test_other_weight_files_are_refused(tmp_path: Path) -> None:
         open_encoder(f"file:{saved_resnet(tmp_path / 'w.safetensors')}")
 
 
-# Images ------------------------------------------------------------------------------------------
-
-
-def test_the_same_picture_in_many_forms_reads_the_same(tmp_path: Path) -> None:
-    rng = np.random.default_rng(0)
-    grey = Image.fromarray(rng.integers(0, 256, (20, 30), dtype=np.uint8))
-    forms = {
-        "L.png": grey,
-        "RGB.png": grey.convert("RGB"),
-        "RGBA.png": grey.convert("RGBA"),
-        "LA.png": grey.convert("LA"),
-        "P.png": grey.convert("P"),
-        "16.png": Image.fromarray(np.asarray(grey).astype(np.uint16) * 257),
-    }
-    expected = np.asarray(grey.convert("RGB"))
-    for name, image in forms.items():
-        image.save(tmp_path / name)
-        found = open_image(tmp_path / name)
-        assert found.mode in ("L", "RGB")
-        np.testing.assert_array_equal(np.asarray(found.convert("RGB")), expected, err_msg=name)
-
-
-def test_cmyk_and_rotated_pictures_are_put_right(tmp_path: Path) -> None:
-    red = Image.new("RGB", (16, 8), (250, 10, 10))
-    red.convert("CMYK").save(tmp_path / "cmyk.jpg")
-    found = np.asarray(open_image(tmp_path / "cmyk.jpg"))
-    assert found.shape == (8, 16, 3)
-    assert np.abs(found.astype(int) - (250, 10, 10)).max() < 12
-    exif = Image.Exif()
-    exif[0x0112] = 6  # to be turned by a quarter
-    red.save(tmp_path / "turned.jpg", exif=exif)
-    assert open_image(tmp_path / "turned.jpg").size == (8, 16)
-
-
-def test_transparent_pixels_are_white(tmp_path: Path) -> None:
-    Image.new("RGBA", (4, 4), (0, 0, 0, 0)).save(tmp_path / "clear.png")
-    assert np.asarray(open_image(tmp_path / "clear.png")).min() == 255
-
-
-def test_broken_pictures_are_named(tmp_path: Path) -> None:
-    rng = np.random.default_rng(0)
-    whole = Image.fromarray(rng.integers(0, 256, (64, 64, 3), dtype=np.uint8))
-    whole.save(tmp_path / "whole.jpg")
-    content = (tmp_path / "whole.jpg").read_bytes()
-    (tmp_path / "half.jpg").write_bytes(content[: len(content) // 2])
-    (tmp_path / "text.jpg").write_text("no picture")
-    (tmp_path / "empty.png").write_bytes(b"")
-    for name, message in [
-        ("half.jpg", "is damaged .*truncated"),
-        ("text.jpg", "is no image"),
-        ("empty.png", "is no image"),
-        ("none.jpg", "is not there"),
-    ]:
-        with pytest.raises(DataError, match=f"{name} {message}"):
-            open_image(tmp_path / name)
-
-
-def test_enormous_pictures_are_refused(tmp_path: Path) -> None:
-    Image.new("1", (20_000, 20_000)).save(tmp_path / "huge.png")
-    with pytest.raises(DataError, match=r"huge\.png is too large to be safe"):
-        open_image(tmp_path / "huge.png")
-
-
-def test_pictures_between_once_and_twice_pillows_limit_are_refused_without_a_warning(
-    tmp_path: Path, recwarn: pytest.WarningsRecorder
-) -> None:
-    Image.new("1", (10_000, 10_000)).save(tmp_path / "big.png")
-    with pytest.raises(DataError, match=r"big\.png is too large to be safe \(10000 x 10000 pixels"):
-        open_image(tmp_path / "big.png")
-    assert not recwarn.list
-
-
-@pytest.mark.parametrize("turn", range(1, 9))
-def test_orientation_is_pillows(tmp_path: Path, turn: int) -> None:
-    rng = np.random.default_rng(0)
-    picture = Image.fromarray(rng.integers(0, 256, (3, 5, 3), dtype=np.uint8))
-    exif = Image.Exif()
-    exif[0x0112] = turn
-    for name in ("x.png", "x.tiff", "x.jpg", "x.webp"):
-        picture.save(tmp_path / name, exif=exif)
-        with Image.open(tmp_path / name) as image:
-            expected = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
-        np.testing.assert_array_equal(open_image(tmp_path / name), expected, err_msg=name)
-
-
-@pytest.mark.parametrize("order", ["<", ">"])
-def test_a_broken_exif_block_loses_neither_image_nor_orientation(
-    tmp_path: Path, order: str
-) -> None:
-    start = b"Exif\0\0" + (b"II" if order == "<" else b"MM") + struct.pack(f"{order}HL", 42, 8)
-    count = struct.pack(f"{order}H", 9)
-    turned = struct.pack(f"{order}HHLHH", 0x0112, 3, 1, 6, 0)
-    text = struct.pack(f"{order}HHLL", 0x010F, 2, 4000, 9999)
-    for number, (block, size) in enumerate(
-        [
-            (start + count + text + turned, (8, 16)),
-            (start + count, (16, 8)),
-            (start[:9], (16, 8)),
-            (b"Exif\0\0nothing", (16, 8)),
-            (start[:10] + b"\xff" * 4, (16, 8)),
-        ]
-    ):
-        path = tmp_path / f"{number}.png"
-        Image.new("RGB", (16, 8)).save(path, exif=block)
-        assert open_image(path).size == size, number
-
-
-@pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's, about this very block
-def test_a_broken_exif_block_of_a_jpeg_loses_nothing(tmp_path: Path) -> None:
-    entries = struct.pack("<HHLL", 0x010F, 2, 4000, 9999) + struct.pack(
-        "<HHLHH", 0x0112, 3, 1, 6, 0
-    )
-    block = b"Exif\0\0II" + struct.pack("<HLH", 42, 8, 9) + entries
-    Image.new("RGB", (16, 8)).save(tmp_path / "x.jpg", exif=block)
-    assert open_image(tmp_path / "x.jpg").size == (8, 16)
-
-
-def test_modes_of_unknown_range_are_refused(tmp_path: Path) -> None:
-    for mode, values in (("F", np.ones((4, 4), np.float32)), ("I", np.ones((4, 4), np.int32))):
-        Image.fromarray(values).save(tmp_path / f"{mode}.tiff")
-        with pytest.raises(DataError, match=rf"{mode}\.tiff has the mode {mode}, whose range"):
-            open_image(tmp_path / f"{mode}.tiff")
-
-
-def test_a_png_of_16_bits_in_the_mode_of_32_is_read() -> None:
-    image = Image.fromarray(np.array([[0, 257, 65535]], np.int32))
-    image.format = "PNG"
-    assert np.asarray(_upper_eight(Path("x"), image)).tolist() == [[0, 1, 255]]
-    image = Image.fromarray(np.array([[0, 65536]], np.int32))
-    image.format = "PNG"
-    with pytest.raises(DataError, match="x has the mode I"):
-        _upper_eight(Path("x"), image)
+# The input of an encoder --------------------------------------------------------------------------
 
 
 def test_shapes_follow_the_spec() -> None:

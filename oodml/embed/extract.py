@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from oodml.data import Dataset, Vectors
+from oodml.data.images import read_image
 from oodml.embed.cache import Shards
 from oodml.embed.embeddings import EmbeddingSet
-from oodml.embed.images import read_image
 from oodml.embed.sources import open_encoder
 from oodml.embed.spec import Encoder, EncoderSpec
 from oodml.errors import DataError

@@ -15,6 +15,7 @@ Kind = Literal["svg", "png", "pdf"]
 # After Okabe and Ito, without their yellow: told apart with any colour vision, by markers in grey.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#5D3A9B", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+DOTS = 200  # an inch, in PNG
 GREY = "#6E6E6E"
 INK = "#222222"
 
@@ -75,5 +76,5 @@ def figure_bytes(figure: Figure, kind: Kind) -> bytes:
         raise ValueError(f"A figure cannot be {kind!r}; expected one of {', '.join(_METADATA)}.")
     stream = BytesIO()
     with styled():
-        figure.savefig(stream, format=kind, dpi=200, metadata=_METADATA[kind])
+        figure.savefig(stream, format=kind, dpi=DOTS, metadata=_METADATA[kind])
     return stream.getvalue()

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from oodml.data import Dataset, Vectors
-from oodml.embed.images import read_image
+from oodml.data.images import read_image
 from oodml.errors import SplitError
 from oodml.split.sequence import Split
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from oodml.data import Dataset
 from oodml.embed import EmbeddingSet, EncoderSpec
 from oodml.errors import FormatError, SplitError
 from oodml.split.calibration import Calibration
@@ -273,13 +274,14 @@ def validation_classes(train: Names, *, seed: int, rank: int) -> Names:
     return tuple(sorted(train[row] for row in chosen))
 
 
-def require_classes(sequence: SplitSequence, embeddings: EmbeddingSet) -> None:
+def require_classes(sequence: SplitSequence, data: Dataset | EmbeddingSet) -> None:
     """Raise `SplitError` unless the data has every class of the sequence."""
-    missing = sorted(set(sequence.classes) - set(embeddings.classes))
+    missing = sorted(set(sequence.classes) - set(data.classes))
     if missing:
+        name = data.name if isinstance(data, Dataset) else data.dataset
         raise SplitError(
             f"{len(missing)} of {len(sequence.classes)} classes of the splits of "
-            f"{sequence.dataset!r} are not in {embeddings.dataset!r}, such as {missing[0]!r}; use "
+            f"{sequence.dataset!r} are not in {name!r}, such as {missing[0]!r}; use "
             "the data set that they were made for."
         )
 
