@@ -70,7 +70,7 @@ def test_everything_is_printed_and_drawn(
     for text in ("AGS", "slope", "retention", "place", "difference of AGS", "p, Holm"):
         assert text in shown
     assert "Kendall's tau" in shown
-    assert "frozen, controls" in shown
+    assert "Controls, random partitions" in shown
     assert "deterministic: intervals cover the choice of classes only" in shown
     files = ("c.csv", "c.differences.csv", "c.order.csv", "c.png", "c.svg", "r.svg")
     assert sorted(path.name for path in tmp_path.iterdir()) == list(files)

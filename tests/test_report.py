@@ -17,6 +17,7 @@ from oodml.curve import (
 )
 from oodml.report import (
     build_page,
+    control_table,
     difference_table,
     number_table,
     order_text,
@@ -216,21 +217,21 @@ def test_summaries_and_differences_as_text():
     )
 
 
-def test_controls_have_a_column_of_their_own():
+def test_controls_have_a_table_of_their_own():
     curve = make_curve(
         control=np.array([0.5, np.nan, 0.25]),
         control_low=np.array([0.4, np.nan, 0.2]),
         control_high=np.array([0.6, np.nan, 0.3]),
     )
-    table = text_table([curve])
-    assert [row[-1] for row in table] == [
-        "triplet, controls",
-        "0.500 (0.400–0.600)",
-        "–",
-        "0.250 (0.200–0.300)",
-        "",
+    assert control_table([make_curve("frozen"), curve]) == [
+        ["Split", "triplet"],
+        ["1", "0.500 (0.400 to 0.600)"],
+        ["2", "–"],
+        ["3", "0.250 (0.200 to 0.300)"],
     ]
-    assert {len(row) for row in table} == {5}
+    assert control_table([make_curve()]) == []
+    assert "Controls: random partitions" in make_page(curve)
+    assert "Controls: random partitions" not in make_page(make_curve())
 
 
 def test_against_the_rank_the_shift_is_given_all_the_same():

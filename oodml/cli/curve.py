@@ -148,11 +148,20 @@ def _comparison(
 def _echo(curves: Sequence[Curve], comparison: Comparison | None) -> None:
     from oodml.curve import labels
     from oodml.plot import value_label
-    from oodml.report import difference_table, order_text, summary_table, text_table
+    from oodml.report import (
+        control_table,
+        difference_table,
+        order_text,
+        summary_table,
+        text_table,
+    )
 
     header, *rows = text_table(curves)
     what = value_label(curves[0])
     echo_table(header, rows, title=f"{curves[0].dataset}, {what}, 95 % intervals")
+    if controls := control_table(curves):
+        header, *rows = controls
+        echo_table(header, rows, title="Controls, random partitions of the same sizes: mean, range")
     header, *rows = summary_table(curves, comparison)
     echo_table(
         header, rows, title="Slope and retention from the first split to the last; places by AGS"

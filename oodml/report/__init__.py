@@ -2,6 +2,7 @@
 
 from oodml.report.page import build_page
 from oodml.report.table import (
+    control_table,
     difference_table,
     number_table,
     order_text,
@@ -12,6 +13,7 @@ from oodml.report.table import (
 
 __all__ = [
     "build_page",
+    "control_table",
     "difference_table",
     "number_table",
     "order_text",

@@ -9,7 +9,13 @@ import numpy as np
 
 from oodml.curve import REFERENCE, Comparison, Curve, labels
 from oodml.plot import AXES, metric_label, value_label
-from oodml.report.table import difference_table, order_text, summary_table, text_table
+from oodml.report.table import (
+    control_table,
+    difference_table,
+    order_text,
+    summary_table,
+    text_table,
+)
 
 
 class Origin(TypedDict, total=False):
@@ -59,6 +65,7 @@ def build_page(
         header=header,
         rows=rows,
         areas=areas,
+        controls=control_table(curves),
         sums=summary_table(curves, comparison),
         differences=difference_table(comparison) if comparison and comparison.differences else [],
         order=order_text(order) if order else "",

@@ -21,25 +21,36 @@ def text_table(
 ) -> list[list[str]]:
     """A header, a row for each split, and AGS; every method with half of its 95 % interval.
 
-    A method that was run on controls has a second column with their mean and range. With `splits`,
-    dicts with `rank`, `n_train` and `n_test`, the classes of either side are given; without them
-    the number of test classes scored. Against the rank, the shift is given as well.
+    With `splits`, dicts with `rank`, `n_train` and `n_test`, the classes of either side are given;
+    without them the number of test classes scored. Against the rank, the shift is given as well.
     """
     sides = {split["rank"]: f"{split['n_train']} / {split['n_test']}" for split in splits}
     axis = "shift" if curves[0].axis == "rank" else curves[0].axis
     classes = "Train / test classes" if sides else "Test classes"
-    names = [name for pair in zip(curves, labels(curves), strict=True) for name in _columns(*pair)]
-    rows = [["Split", _AXES[axis], classes, *names]]
+    rows = [["Split", _AXES[axis], classes, *labels(curves)]]
     along = {id(curve): curve.shift if curve.axis == "rank" else curve.x for curve in curves}
     decimals = _decimals([x for row in along.values() for x in row])
     for rank in sorted({rank for curve in curves for rank in curve.ranks}):
         curve = next(curve for curve in curves if rank in curve.ranks)
         at = curve.ranks.index(rank)
         classes = sides.get(rank, ABSENT) if sides else str(curve.classes[at])
-        cells = [cell for curve in curves for cell in _cells(curve, rank)]
+        cells = [_cell(curve, rank) for curve in curves]
         rows.append([str(rank), shift_text(along[id(curve)][at], decimals), classes, *cells])
-    areas = [[estimate_text(curve.area), ""][: len(_columns(curve, ""))] for curve in curves]
-    return [*rows, ["AGS", "", "", *(cell for row in areas for cell in row)]]
+    return [*rows, ["AGS", "", "", *(estimate_text(curve.area) for curve in curves)]]
+
+
+def control_table(curves: Sequence[Curve]) -> list[list[str]]:
+    """A header and a row for each split: what the controls score, mean and range.
+
+    Only methods that were run on controls have a column; empty where none was.
+    """
+    named = zip(curves, labels(curves), strict=True)
+    run = [(curve, name) for curve, name in named if not all(map(isnan, curve.control))]
+    if not run:
+        return []
+    ranks = sorted({rank for curve, _ in run for rank in curve.ranks})
+    rows = [[str(rank), *(_control_cell(curve, rank) for curve, _ in run)] for rank in ranks]
+    return [["Split", *(name for _, name in run)], *rows]
 
 
 def summary_table(curves: Sequence[Curve], comparison: Comparison | None = None) -> list[list[str]]:
@@ -172,16 +183,16 @@ def _decimals(values: Sequence[float]) -> int:
     return max(0, 3 - floor(log10(largest))) if largest > 0 else 1
 
 
-def _columns(curve: Curve, name: str) -> list[str]:
-    """The columns of a curve: one, and another where controls were run."""
-    return [name] if all(map(isnan, curve.control)) else [name, f"{name}, controls"]
-
-
-def _cells(curve: Curve, rank: int) -> list[str]:
+def _cell(curve: Curve, rank: int) -> str:
     if rank not in curve.ranks:
-        return [ABSENT] * len(_columns(curve, ""))
+        return ABSENT
     at = curve.ranks.index(rank)
-    own = value_text(curve.mean[at], curve.low[at], curve.high[at])
+    return value_text(curve.mean[at], curve.low[at], curve.high[at])
+
+
+def _control_cell(curve: Curve, rank: int) -> str:
+    if rank not in curve.ranks:
+        return ABSENT
+    at = curve.ranks.index(rank)
     mean, low, high = (row[at] for row in (curve.control, curve.control_low, curve.control_high))
-    controls = ABSENT if isnan(mean) else f"{mean:.3f} ({low:.3f}–{high:.3f})"
-    return [own, controls][: len(_columns(curve, ""))]
+    return ABSENT if isnan(mean) else f"{mean:.3f} ({low:.3f} to {high:.3f})"
