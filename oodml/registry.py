@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import Any, Generic, TypeVar
@@ -123,7 +123,11 @@ class Registry(Mapping[str, T], Generic[T]):
         return [point for point in points if key is None or point.name == key]
 
     def _unknown(self, key: str) -> str:
-        known = {name.lower(): name for name in self}
-        close = difflib.get_close_matches(key.lower(), known, n=3, cutoff=0.4)
-        near = [known[name] for name in close or known]
-        return f"{key!r} is not among the {self.kind}; nearest: {', '.join(near)}."
+        return f"{key!r} is not among the {self.kind}; nearest: {', '.join(nearest(key, self))}."
+
+
+def nearest(key: str, names: Iterable[str]) -> list[str]:
+    """Up to three of `names` that look like `key`; all of them where none does."""
+    known = {name.lower(): name for name in names}
+    close = difflib.get_close_matches(key.lower(), known, n=3, cutoff=0.4)
+    return [known[name] for name in close or known]

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from oodml.data.dataset import Dataset, Files, Pixels, Vectors
 from oodml.data.digits import load_digits
+from oodml.data.facts import FACTS
+from oodml.data.fetch import fetch_data
 from oodml.data.folder import load_folder
 from oodml.data.glyphs import load_glyphs
 from oodml.errors import UnknownNameError
 from oodml.registry import Name, Registry
 
-__all__ = ["DATASETS", "Dataset", "Files", "Pixels", "Vectors", "load_data"]
+__all__ = ["DATASETS", "Dataset", "Files", "Pixels", "Vectors", "fetch_data", "load_data"]
 
 
 def load_data(name: str) -> Dataset:
@@ -20,7 +23,13 @@ def load_data(name: str) -> Dataset:
     parsed = Name.parse(name)
     if parsed.key not in DATASETS and Path(name).is_dir():
         raise UnknownNameError(f"{name!r} is a folder; write folder:{name} for the images in it.")
-    return DATASETS[parsed.key](parsed)
+    return _with_terms(DATASETS[parsed.key](parsed), parsed.key)
+
+
+def _with_terms(data: Dataset, key: str) -> Dataset:
+    """The data set with the terms of use that are known of its name, unless it has its own."""
+    known = FACTS.get(key)
+    return replace(data, terms=known.terms) if known and data.terms is None else data
 
 
 def _digits(name: Name) -> Dataset:

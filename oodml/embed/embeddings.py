@@ -23,7 +23,8 @@ class EmbeddingSet:
     """Vectors `(n, d)` float32 with their labels `(n,)`, as indices into `classes`.
 
     `content_fingerprint` is that of the images; where they are unknown, that of class names, ids
-    and labels. `source` is a short name of what made the vectors, for people to read.
+    and labels. `source` is a short name of what made the vectors, for people to read; `terms` is
+    what the data may be used for.
     """
 
     dataset: str
@@ -36,6 +37,7 @@ class EmbeddingSet:
     groups: tuple[str, ...] | None = None
     default: Halves | None = None
     source: str = "embeddings"
+    terms: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "labels", frozen(np.asarray(self.labels, dtype=np.int64)))
@@ -86,6 +88,7 @@ class EmbeddingSet:
             encoder=self.encoder,
             groups=groups,
             source=self.source,
+            terms=self.terms,
         )
 
 
@@ -120,6 +123,7 @@ def meta_of(embeddings: EmbeddingSet) -> dict[str, Any]:
         "encoder": embeddings.encoder and embeddings.encoder.to_json(),
         "groups": embeddings.groups and list(embeddings.groups),
         "default": embeddings.default and [list(half) for half in embeddings.default],
+        **({"terms": embeddings.terms} if embeddings.terms else {}),
     }
 
 
@@ -172,6 +176,7 @@ def read_embeddings(path: Path) -> EmbeddingSet:
             groups=meta["groups"],
             default=meta["default"],
             source=str(meta.get("source") or (encoder.name if encoder else path.stem)),
+            terms=meta.get("terms"),
         )
     except (DataError, FormatError) as error:
         raise type(error)(f"{path}: {error}") from None
@@ -222,7 +227,7 @@ def _meta(path: Path, arrays: Mapping[str, Array]) -> dict[str, Any]:
             f"{path}: meta has format {kind[0]!r}, version {kind[1]!r}; this oodml reads "
             "format 'oodml.embeddings', version 1."
         )
-    for key in ("dataset", "content_fingerprint"):
+    for key in ("dataset", "content_fingerprint", "terms"):
         if not isinstance(meta.get(key), str | None):
             raise FormatError(f"{path}: meta has {key} {meta[key]!r}; expected text.")
     groups, default = meta.get("groups"), meta.get("default")

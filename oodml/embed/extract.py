@@ -69,6 +69,7 @@ def _as_embeddings(
         groups=data.groups,
         default=data.default,
         source=spec.name if spec else "embeddings",
+        terms=data.terms,
     )
 
 

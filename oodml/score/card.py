@@ -26,7 +26,7 @@ class ScoreCard:
     it, else in the unit of `measure`; `excess` is the shift above that of random partitions of the
     same classes, where the sequence is calibrated. `control` is the number of the control that was
     scored, None for the split itself. `features` is the digest of the vectors that were read,
-    `spec` that of the run.
+    `spec` that of the run. `terms` is what the data may be used for, where that is known.
     """
 
     dataset: str
@@ -58,6 +58,7 @@ class ScoreCard:
     spec: str | None = None
     control: int | None = None
     excess: float | None = None
+    terms: str | None = None
 
     def __post_init__(self) -> None:
         counts = frozen(np.asarray(self.counts, dtype=np.int64))

@@ -104,6 +104,7 @@ def score_split(
         spec=subject.spec,
         control=subject.control,
         excess=_excess(sequence, rank, split.shift),
+        terms=embeddings.terms,
     )
 
 
