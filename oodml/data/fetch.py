@@ -140,12 +140,12 @@ class _Fetch:
         why = facts.by_hand or "nobody gives it freely"
         lines = [f"{facts.title} cannot be fetched: {why} ({facts.home})."]
         for way in facts.ways:
-            lines.append(f"Put {'this' if way is facts.ways[0] else 'or this'} into {folder}:")
+            lines.append(f"{'Put' if way is facts.ways[0] else 'Or put'} into {folder}:")
             for archive in way:
                 there = ", is there" if (folder / archive.file).exists() else ""
                 lines.append(f"  {archive.file}{_facts_line(archive)}{there}")
         lines.append(
-            f"and repeat the command; or, where you have it unpacked, write {facts.name}:PATH. "
+            f"and repeat the command. Or, where you have it unpacked, write {facts.name}:PATH. "
             f"Terms of use: {facts.terms}."
         )
         return "\n".join(lines)
