@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from archives import Build, info, tarred, zipped
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -24,7 +25,6 @@ from oodml.errors import DataError
 
 LIMITS = Limits(members=1000, expands=4)
 GOOD = {"a/one.txt": b"one", "a/b/two.txt": b"two" * 1000, "empty.txt": b""}
-Build = Callable[[Path], object]
 
 
 @pytest.fixture(autouse=True)
@@ -61,54 +61,6 @@ def refused(tmp_path: Path, file: str, build: Build, limits: Limits = LIMITS) ->
     assert message.startswith(str(tmp_path / "archives" / file))
     assert message.isprintable()
     return message
-
-
-# Archives ----------------------------------------------------------------------------------------
-
-
-def zipped(files: dict[str, bytes], *extra: tuple[str, bytes, int], way: int = 8) -> Build:
-    """A zip of files, and of extra members (name, content, Unix mode)."""
-
-    def build(path: Path) -> None:
-        with zipfile.ZipFile(path, "w", way) as archive:
-            for name, content in files.items():
-                archive.writestr(name, content)
-            for name, content, mode in extra:
-                info = zipfile.ZipInfo("x")
-                info.filename, info.external_attr = name, mode << 16
-                archive.writestr(info, content, way)
-
-    return build
-
-
-def tarred(
-    files: dict[str, bytes],
-    *extra: tarfile.TarInfo,
-    mode: str = "gz",
-    style: int = tarfile.PAX_FORMAT,
-    tail: bytes = b"",
-) -> Build:
-    def build(path: Path) -> None:
-        content = io.BytesIO()
-        with tarfile.open(fileobj=content, mode="w", format=style) as archive:
-            for name, text in files.items():
-                info = tarfile.TarInfo(name)
-                info.size = len(text)
-                archive.addfile(info, io.BytesIO(text))
-            for info in extra:
-                archive.addfile(info, io.BytesIO(bytes(info.size)))
-        raw = content.getvalue() + tail
-        path.write_bytes(gzip.compress(raw) if mode == "gz" else raw)
-
-    return build
-
-
-def info(name: str, kind: bytes = tarfile.REGTYPE, **fields: object) -> tarfile.TarInfo:
-    made = tarfile.TarInfo(name)
-    made.type = kind
-    for field, value in fields.items():
-        setattr(made, field, value)
-    return made
 
 
 # What is to be unpacked --------------------------------------------------------------------------

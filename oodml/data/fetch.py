@@ -22,7 +22,7 @@ from oodml.data.download import Part, UnobtainableError, check_file, download, r
 from oodml.data.facts import FACTS, Archive, Facts
 from oodml.data.places import default_root
 from oodml.data.transport import Patience
-from oodml.data.unpack import Limits, Progress, suffix_of, unpack
+from oodml.data.unpack import ArchiveError, Limits, Progress, suffix_of, unpack
 from oodml.errors import DataError, FormatError, UnknownNameError
 from oodml.registry import nearest
 from oodml.store import offline, read_json, write_json
@@ -198,7 +198,12 @@ class _Fetch:
                 f"{archive.file} has the sha256 {found.sha256}, and had {known['sha256']} when it "
                 f"was first fetched; remove {self.folder / MANIFEST} to use it all the same."
             )
-        entries = self._entries(archive, source, found.sha256)
+        try:
+            entries = self._entries(archive, source, found.sha256)
+        except ArchiveError:
+            if not found.checked:  # another time a better one may come
+                part.remove()
+            raise
         record = {
             **asdict(found),
             "file": archive.file,
@@ -208,7 +213,7 @@ class _Fetch:
         }
         done[archive.file] = record
         self._record(list(done.values()), complete=False)
-        if self.keep and source == part.path:
+        if self.keep and part.path.exists():
             part.path.rename(own)
         part.remove()
         return record

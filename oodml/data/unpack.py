@@ -28,6 +28,10 @@ _BROKEN = (
 )
 
 
+class ArchiveError(DataError):
+    """An archive that is damaged, or that is not to be unpacked."""
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """What an archive may unpack to: how many members, and how many times its own size."""
@@ -46,7 +50,7 @@ def unpack(archive: Path, file: str, folder: Path, limits: Limits, update: Progr
 
     Only plain files and folders are made, below `folder`; what macOS puts beside files is left out,
     and members of Unix compress (.Z) are unpacked in turn. `update(done, total)` gets bytes of the
-    archive. Raises `DataError`, with a part of it unpacked, on anything else.
+    archive. Raises `ArchiveError`, with a part of it unpacked, on anything else.
     """
     size = archive.stat().st_size
     tree = _Tree(folder, limits, max(_SMALL, int(limits.expands * size)))
@@ -59,15 +63,17 @@ def unpack(archive: Path, file: str, folder: Path, limits: Limits, update: Progr
                 update(raw.tell(), size)
         tree.decompress()
     except RefusedError as error:
-        raise DataError(
+        raise ArchiveError(
             f"{archive} {error}; nothing of it was kept: get it from another place."
         ) from None
     except _BROKEN as error:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise DataError(f"The disk of {folder} is full; free some of it and go on.") from None
-        raise DataError(f"{archive} is damaged ({error}); remove it and fetch it again.") from None
+        raise ArchiveError(
+            f"{archive} is damaged ({error}); remove it and fetch it again."
+        ) from None
     if not tree.count:
-        raise DataError(f"{archive} holds nothing; remove it and fetch it again.")
+        raise ArchiveError(f"{archive} holds nothing; remove it and fetch it again.")
 
 
 @dataclass(slots=True)
