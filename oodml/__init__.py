@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from oodml.curve import Curve, ags, build_curve, build_curves
-    from oodml.data import Dataset, fetch_data, load_data
+    from oodml.data import Dataset, load_data
+    from oodml.data.fetch import fetch_data
     from oodml.embed import (
         EmbeddingSet,
         embed_data,
@@ -41,7 +42,8 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "curve": ("Curve", "ags", "build_curve", "build_curves"),
-    "data": ("Dataset", "fetch_data", "load_data"),
+    "data": ("Dataset", "load_data"),
+    "data.fetch": ("fetch_data",),
     "embed": ("EmbeddingSet", "embed_data", "open_encoder", "read_embeddings", "write_embeddings"),
     "errors": ("OodmlError",),
     "metrics": ("evaluate",),

@@ -23,7 +23,7 @@ from oodml.cli import main
 from oodml.data import fetch as module
 from oodml.data.facts import FACTS, Archive, Facts
 
-FILES = {f"images/{n % 7}/{n}.png": random.Random(n).randbytes(200) for n in range(6000)}
+FILES = {f"images/{n % 7}/{n}.png": random.Random(n).randbytes(200) for n in range(2500)}
 
 
 @pytest.fixture(autouse=True)
@@ -50,7 +50,7 @@ def content(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 def archive_of(content: bytes) -> Archive:
     sha256 = hashlib.sha256(content).hexdigest()
-    return Archive("images.tgz", (), len(content), sha256, members=9000, expands=20)
+    return Archive("images.tgz", (), len(content), sha256, members=3000, expands=20)
 
 
 def tree(folder: Path) -> dict[str, bytes]:
@@ -72,7 +72,7 @@ def test_the_command(
     web: Web, content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     archive = archive_of(content)
-    facts = Facts("toy", "Toys", 7, 6000, "https://toys.example", "for play only", ((archive,),))
+    facts = Facts("toy", "Toys", 7, 2500, "https://toys.example", "for play only", ((archive,),))
     monkeypatch.setitem(FACTS, "toy", facts)
     web.put("toy/images.tgz", content)
     result = call("toy", "--root", tmp_path)
@@ -108,8 +108,8 @@ import sys
 from oodml.cli import main
 from oodml.data.facts import FACTS, Archive, Facts
 size, sha256, *words = sys.argv[1:]
-archive = Archive("images.tgz", (), int(size), sha256, members=9000, expands=20)
-FACTS["toy"] = Facts("toy", "Toys", 7, 6000, "home", "terms", ((archive,),))
+archive = Archive("images.tgz", (), int(size), sha256, members=3000, expands=20)
+FACTS["toy"] = Facts("toy", "Toys", 7, 2500, "home", "terms", ((archive,),))
 main(["data", "fetch", "toy", *words])
 """
 
@@ -145,7 +145,7 @@ def test_killed_in_the_middle_of_a_download(web: Web, content: bytes, tmp_path: 
     web.put("toy/images.tgz", content, slow(0.05))
     part = tmp_path / "toy" / ".images.tgz.part"
     with fetching(content, tmp_path):
-        until(lambda: part.exists() and part.stat().st_size > 100_000)
+        until(lambda: part.exists() and part.stat().st_size > 60_000)
     assert not seen(tmp_path / "toy")
     came = part.stat().st_size
     assert part.read_bytes() == content[:came]
@@ -171,7 +171,7 @@ def test_killed_again_and_again(web: Web, content: bytes, tmp_path: Path) -> Non
     """At any moment what has a name is whole, and the work gets done."""
     web.put("toy/images.tgz", content, *[slow(0.005)] * 99)
     rng = random.Random(0)
-    for _ in range(25):
+    for _ in range(15):
         with fetching(content, tmp_path) as process, contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(0.3 + rng.random())
         left = seen(tmp_path / "toy")

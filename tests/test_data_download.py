@@ -316,7 +316,7 @@ def test_a_full_disk_is_said_before_anything_comes(
 ) -> None:
     usage = module.shutil.disk_usage(tmp_path)
     monkeypatch.setattr(module.shutil, "disk_usage", lambda _: usage._replace(free=100 << 10))
-    with pytest.raises(DataError, match=r"has 0 MiB left, and 0 are needed; free some of it"):
+    with pytest.raises(DataError, match=r"has 0 MiB left, and 64 are needed; free some of it"):
         get(tmp_path, web.put("a", CONTENT))
     assert not list(tmp_path.iterdir())
 

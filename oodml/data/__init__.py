@@ -9,13 +9,12 @@ from pathlib import Path
 from oodml.data.dataset import Dataset, Files, Pixels, Vectors
 from oodml.data.digits import load_digits
 from oodml.data.facts import FACTS
-from oodml.data.fetch import fetch_data
 from oodml.data.folder import load_folder
 from oodml.data.glyphs import load_glyphs
 from oodml.errors import UnknownNameError
 from oodml.registry import Name, Registry
 
-__all__ = ["DATASETS", "Dataset", "Files", "Pixels", "Vectors", "fetch_data", "load_data"]
+__all__ = ["DATASETS", "Dataset", "Files", "Pixels", "Vectors", "load_data"]
 
 
 def load_data(name: str) -> Dataset:

@@ -255,10 +255,10 @@ def _append(stream: BinaryIO, block: bytes, path: Path) -> None:
 
 def require_space(folder: Path, size: int) -> None:
     """Raise `DataError` unless the disk of `folder` has room for `size` bytes."""
-    free = shutil.disk_usage(folder).free
-    if size + _MARGIN > free and size > 0:
+    free, needed = shutil.disk_usage(folder).free, size + _MARGIN
+    if needed > free and size > 0:
         raise DataError(
-            f"The disk of {folder} has {free >> 20:,} MiB left, and {size >> 20:,} are needed; "
+            f"The disk of {folder} has {free >> 20:,} MiB left, and {needed >> 20:,} are needed; "
             "free some of it or choose another --root."
         )
 
