@@ -7,6 +7,7 @@ import random
 import ssl
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,8 @@ from oodml.errors import DataError
 
 CONTENT = b"\x1f\x8b" + random.Random(0).randbytes(200_000)
 OTHER = b"\x1f\x8b" + random.Random(1).randbytes(200_000)
-HASTY = Patience(connect=2, read=0.25, tries=3, pause=0.01, least=64)
+HASTY = Patience(connect=5, read=5, tries=3, pause=0.01, least=64)
+SHORT = replace(HASTY, read=0.6, tries=2)  # for servers that stall
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
 
@@ -46,12 +48,14 @@ def unknown(**changes: object) -> Archive:
     return published(**({"bytes": None, "sha256": None} | changes))
 
 
-def get(folder: Path, *urls: str, archive: Archive | None = None) -> Part:
+def get(
+    folder: Path, *urls: str, archive: Archive | None = None, patience: Patience = HASTY
+) -> Part:
     """Download, and check what must hold whenever a download ends."""
     part = Part(archive or published(), folder)
     calls = []
     try:
-        checked = download(part, urls, HASTY, lambda done, total: calls.append((done, total)))
+        checked = download(part, urls, patience, lambda done, total: calls.append((done, total)))
     finally:
         left = {path.name for path in folder.iterdir()}
         assert left in (set(), {part.path.name, part.notes.name})
@@ -62,9 +66,11 @@ def get(folder: Path, *urls: str, archive: Archive | None = None) -> Part:
     return part
 
 
-def refused(folder: Path, *urls: str, archive: Archive | None = None) -> str:
+def refused(
+    folder: Path, *urls: str, archive: Archive | None = None, patience: Patience = HASTY
+) -> str:
     with pytest.raises(UnobtainableError) as caught:
-        get(folder, *urls, archive=archive)
+        get(folder, *urls, archive=archive, patience=patience)
     message = str(caught.value)
     assert message.startswith("toy.gz cannot be fetched: ")
     assert str(folder / "toy.gz") in message  # where to put it
@@ -103,7 +109,7 @@ def test_what_was_checked_is_said(web: Web, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("mood", [moods.dying(50_000), moods.stalling(50_000)])
 def test_a_server_that_breaks_off_is_gone_on_with(web: Web, tmp_path: Path, mood: Mood) -> None:
-    get(tmp_path, web.put("a", CONTENT, mood))
+    get(tmp_path, web.put("a", CONTENT, mood), patience=SHORT)
     assert web.ranges() == [None, "bytes=50000-"]
 
 
@@ -123,14 +129,14 @@ def test_many_deaths_do_not_stop_it_as_long_as_it_gets_on(web: Web, tmp_path: Pa
 
 def test_a_server_that_gives_nothing_is_given_up(web: Web, tmp_path: Path) -> None:
     url = web.put("a", CONTENT, *[moods.stalling(0)] * 9)
-    assert "toy.gz cannot be fetched: " + url in refused(tmp_path, url)
-    assert len(web.asked) == HASTY.tries
+    assert f"{url} gave nothing for 0.6 s" in refused(tmp_path, url, patience=SHORT)
+    assert len(web.asked) == SHORT.tries
     assert not list(tmp_path.iterdir())
 
 
 def test_a_trickle_is_a_stall(web: Web, tmp_path: Path) -> None:
     url = web.put("a", CONTENT, *[moods.trickling] * 9)
-    assert "bytes in 0.25 s" in refused(tmp_path, url)
+    assert "bytes in 0.6 s" in refused(tmp_path, url, patience=SHORT)
 
 
 def test_another_mirror_goes_on_where_the_first_one_died(web: Web, tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from oodml.data.transport import Patience
 from oodml.data.unpack import suffix_of
 from oodml.errors import DataError, FormatError, UnknownNameError
 
-HASTY = Patience(connect=2, read=0.3, tries=2, pause=0.01)
+HASTY = Patience(connect=5, read=5, tries=2, pause=0.01)
 IMAGES = {f"images/{n % 3}/{n}.png": random.Random(n).randbytes(500) for n in range(30)}
 LABELS = b"0 1 2\n" * 99
 
