@@ -22,6 +22,8 @@ import oodml
 from oodml.cli import main
 from oodml.data import fetch as module
 from oodml.data.facts import FACTS, Archive, Facts
+from oodml.data.fetch import fetch_data
+from oodml.errors import UnknownNameError
 
 FILES = {f"images/{n % 7}/{n}.png": random.Random(n).randbytes(200) for n in range(2500)}
 
@@ -56,6 +58,28 @@ def archive_of(content: bytes) -> Archive:
 def tree(folder: Path) -> dict[str, bytes]:
     files = (path for path in folder.rglob("*") if path.is_file())
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
+# Facts -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("facts", FACTS.values(), ids=lambda facts: facts.name)
+def test_what_is_published_is_well_formed(facts: Facts) -> None:
+    assert facts.ways
+    for way in facts.ways:
+        assert bool(facts.by_hand) == (not all(archive.urls for archive in way))
+        for archive in way:
+            for kind, digits in ((archive.sha256, 64), (archive.md5, 32)):
+                assert kind is None or (len(kind) == digits and int(kind, 16) >= 0)
+            assert all(url.startswith(("http://", "https://")) for url in archive.urls)
+            if any(url.startswith("http://") for url in archive.urls):
+                assert archive.sha256  # who sits between could have changed it
+            assert Path(archive.file).name == archive.file
+
+
+def test_a_name_that_nobody_fetches() -> None:
+    with pytest.raises(UnknownNameError, match=r"'cub' is not .* nearest: cub200"):
+        fetch_data("cub")
 
 
 # The command -------------------------------------------------------------------------------------
@@ -107,6 +131,8 @@ _CODE = """
 import sys
 from oodml.cli import main
 from oodml.data.facts import FACTS, Archive, Facts
+from oodml.data.fetch import fetch_data
+from oodml.errors import UnknownNameError
 size, sha256, *words = sys.argv[1:]
 archive = Archive("images.tgz", (), int(size), sha256, members=3000, expands=20)
 FACTS["toy"] = Facts("toy", "Toys", 7, 2500, "home", "terms", ((archive,),))

@@ -179,13 +179,13 @@ def swap(web: Web, to: bytes, then: Mood = moods.plainly) -> Mood:
     return mood
 
 
-@pytest.mark.parametrize("tags", [True, False])
+@pytest.mark.parametrize("tag", ['"{}"', 'W/"{}"', ""])
 @pytest.mark.parametrize("archive", [published(), unknown()], ids=["published", "unknown"])
 @pytest.mark.parametrize("before", [OTHER, OTHER + b"more", OTHER[:60_000]])
 def test_a_file_that_changes_between_two_requests_is_never_mixed(
-    web: Web, tmp_path: Path, archive: Archive, before: bytes, *, tags: bool
+    web: Web, tmp_path: Path, archive: Archive, before: bytes, tag: str
 ) -> None:
-    web.tags = tags
+    web.tag = tag
     if archive.bytes and len(before) != archive.bytes:
         archive = unknown(sha256=SHA256)
     url = web.put("a", before, moods.dying(50_000), swap(web, CONTENT))
@@ -195,14 +195,17 @@ def test_a_file_that_changes_between_two_requests_is_never_mixed(
 def test_a_file_that_shrank_below_the_part_is_got_anew(web: Web, tmp_path: Path) -> None:
     url = web.put("a", OTHER * 2, moods.dying(300_000), swap(web, CONTENT))
     get(tmp_path, url, archive=unknown(sha256=SHA256))  # 416, or the whole one
-    web.tags = False
+    web.tag = ""
     web.put("b", OTHER * 2, moods.dying(300_000), swap(web, CONTENT))
     Part(published(), tmp_path).remove()
     get(tmp_path, f"{web.url}b", archive=unknown(sha256=SHA256))
 
 
-def test_without_validator_and_hash_nothing_is_gone_on_with(web: Web, tmp_path: Path) -> None:
-    web.tags = False
+@pytest.mark.parametrize("tag", ['W/"{}"', ""])
+def test_without_validator_and_hash_nothing_is_gone_on_with(
+    web: Web, tmp_path: Path, tag: str
+) -> None:
+    web.tag = tag
     get(tmp_path, web.put("a", CONTENT, moods.dying(50_000)), archive=unknown())
     assert web.ranges() == [None, None]
 

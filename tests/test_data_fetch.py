@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import gzip
 import hashlib
@@ -18,11 +19,11 @@ import web as moods
 from archives import tarred, zipped
 from web import Web, serving
 
-from oodml.data.facts import FACTS, Archive, Facts
+from oodml.data.facts import Archive, Facts
 from oodml.data.fetch import fetch_data
 from oodml.data.transport import Patience
 from oodml.data.unpack import suffix_of
-from oodml.errors import DataError, FormatError, UnknownNameError
+from oodml.errors import DataError, FormatError
 
 HASTY = Patience(connect=5, read=5, tries=2, pause=0.01)
 IMAGES = {f"images/{n % 3}/{n}.png": random.Random(n).randbytes(500) for n in range(30)}
@@ -324,32 +325,47 @@ def test_nothing_is_overwritten(toy: Facts, tmp_path: Path) -> None:
     fetched(toy, tmp_path)  # nothing is in the way
 
 
-@pytest.mark.parametrize("at", range(3))
-def test_an_end_between_two_entries_is_gone_on_with(
-    web: Web, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int
-) -> None:
+STEPS = ("rename", "replace", "unlink", "mkdir", "rmdir", "fsync")
+
+
+def test_an_end_at_any_step_is_gone_on_with(web: Web, tmp_path: Path) -> None:
+    """The process ends before one change of the disk after the other, with no last words."""
     files = {"a/x": b"x", "b/y": b"y", "c.txt": b"c"}
     zipped(files)(tmp_path / "x.zip")
-    facts = facts_of((Archive("x.zip", (web.put("x.zip", (tmp_path / "x.zip").read_bytes()),)),))
-    rename, moved = Path.rename, []
+    urls = (web.put("x.zip", (tmp_path / "x.zip").read_bytes()),)
+    facts = facts_of((Archive("x.zip", urls), Archive("list.txt", (web.put("l", b"a b"),))))
+    ends = 0
+    while True:
+        root = tmp_path / str(ends)
+        with pytest.MonkeyPatch.context() as patch, contextlib.suppress(SystemExit):
+            _end_before(ends, patch)
+            fetch_data(facts, root, patience=HASTY)
+            break
+        names = {path.name for path in (root / "toy").glob("[!.]*")} if root.exists() else set()
+        assert names <= {"a", "b", "c.txt", "list.txt", "manifest.json"}
+        fetch_data(facts, root, patience=HASTY)
+        left = tree(root / "toy")
+        assert left.keys() == {*files, "list.txt", "manifest.json"}, f"after {ends} steps"
+        assert left.items() > files.items()
+        ends += 1
+    assert ends > 30
 
-    def ending(self: Path, target: Path) -> Path:
-        if "tree" in self.parts:
-            if len(moved) == at:
+
+def _end_before(step: int, patch: pytest.MonkeyPatch) -> None:
+    """From the given change of the disk on, there are no more."""
+    left = [step]
+
+    def ending(real: Any) -> Any:
+        def change(*args: Any, **options: Any) -> Any:
+            if left[0] == 0:
                 raise SystemExit
-            moved.append(self.name)
-        return rename(self, target)
+            left[0] -= 1
+            return real(*args, **options)
 
-    monkeypatch.setattr(Path, "rename", ending)
-    with pytest.raises(SystemExit):
-        fetch_data(facts, tmp_path, patience=HASTY)
-    monkeypatch.setattr(Path, "rename", rename)
-    web.asked.clear()
-    found = fetch_data(facts, tmp_path, patience=HASTY)
-    assert not web.asked
-    assert found.archives[0]["entries"] == ["a", "b", "c.txt"]
-    assert tree(tmp_path / "toy").items() > files.items()
-    assert tree(tmp_path / "toy").keys() == {*files, "manifest.json"}
+        return change
+
+    for name in STEPS:
+        patch.setattr(os, name, ending(getattr(os, name)))
 
 
 def test_two_fetches_do_not_meet(toy: Facts, tmp_path: Path) -> None:
@@ -376,25 +392,3 @@ def test_too_little_room(toy: Facts, tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("shutil.disk_usage", lambda _: usage._replace(free=1 << 20))
     with pytest.raises(DataError, match=r"has 1 MiB left, .* choose another --root"):
         fetched(toy, tmp_path)
-
-
-# Facts -------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("facts", FACTS.values(), ids=lambda facts: facts.name)
-def test_what_is_published_is_well_formed(facts: Facts) -> None:
-    assert facts.ways
-    for way in facts.ways:
-        assert bool(facts.by_hand) == (not all(archive.urls for archive in way))
-        for archive in way:
-            for kind, digits in ((archive.sha256, 64), (archive.md5, 32)):
-                assert kind is None or (len(kind) == digits and int(kind, 16) >= 0)
-            assert all(url.startswith(("http://", "https://")) for url in archive.urls)
-            if any(url.startswith("http://") for url in archive.urls):
-                assert archive.sha256  # who sits between could have changed it
-            assert Path(archive.file).name == archive.file
-
-
-def test_a_name_that_nobody_fetches() -> None:
-    with pytest.raises(UnknownNameError, match=r"'cub' is not .* nearest: cub200"):
-        fetch_data("cub")

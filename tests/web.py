@@ -24,7 +24,7 @@ class Web:
     files: dict[str, bytes] = field(default_factory=dict)
     moods: dict[str, list[Mood]] = field(default_factory=dict)
     asked: list[tuple[str, str | None]] = field(default_factory=list)  # path, Range
-    tags: bool = True  # whether there are ETags
+    tag: str = '"{}"'  # how an ETag is written; a weak one begins with W/, empty: there is none
     closing: threading.Event = field(default_factory=threading.Event)
 
     def put(self, path: str, content: bytes, *moods: Mood) -> str:
@@ -76,8 +76,8 @@ class Handler(BaseHTTPRequestHandler):
 def plainly(handler: Handler, limit: int | None = None, pace: float = 0.0) -> None:
     """As a good server does it, with Range and If-Range; only `limit` bytes if so asked."""
     content = handler.content
-    tag = f'"{hashlib.sha256(content).hexdigest()[:8]}"'
-    tags = [f"ETag: {tag}"] if handler.server.web.tags else []
+    tag = handler.server.web.tag.format(hashlib.sha256(content).hexdigest()[:8])
+    tags = [f"ETag: {tag}"] if tag else []
     asked = re.fullmatch(r"bytes=(\d+)-", handler.headers.get("Range", ""))
     start = int(asked[1]) if asked and handler.headers.get("If-Range", tag) == tag else 0
     if start and start >= len(content):

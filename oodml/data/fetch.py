@@ -121,6 +121,8 @@ class _Fetch:
 
     def any_way(self) -> list[dict[str, Any]]:
         """The records of the archives of the first way that can be gone."""
+        for unfinished in self.folder.glob(".*.tmp"):  # notes of a fetch that was killed
+            unfinished.unlink()
         done = self._done()
         ways = [way for way in self.facts.ways if all(self._obtainable(a, done) for a in way)]
         said = []
@@ -186,9 +188,10 @@ class _Fetch:
     def _archive(self, archive: Archive, done: dict[str, dict[str, Any]]) -> dict[str, Any]:
         """Make one archive's entries, and give its record."""
         known = done.get(archive.file)
-        if known and self._is_whole(known):
-            return known
         part = Part(archive, self.folder)
+        if known and self._is_whole(known):
+            self._clean(part)
+            return known
         own = self.folder / archive.file
         found = check_file(own, archive) if own.exists() else self._download(part)
         state = None if own.exists() else part.state()
@@ -215,8 +218,21 @@ class _Fetch:
         self._record(list(done.values()), complete=False)
         if self.keep and part.path.exists():
             part.path.rename(own)
-        part.remove()
+        self._clean(part)
         return record
+
+    def _clean(self, part: Part) -> None:
+        """Remove what nothing goes on with once the archive is in the manifest."""
+        part.remove()
+        for folder in (self._unpacked(part.archive), self._unpacking(part.archive)):
+            if folder.exists():
+                shutil.rmtree(folder)
+
+    def _unpacking(self, archive: Archive) -> Path:
+        return self.folder / f".{archive.file}.unpacking"
+
+    def _unpacked(self, archive: Archive) -> Path:
+        return self.folder / f".{archive.file}.unpacked"
 
     def _download(self, part: Part) -> Any:
         archive, urls = part.archive, self._urls(part.archive)
@@ -237,7 +253,7 @@ class _Fetch:
             if source.name != archive.file:
                 source.replace(self.folder / archive.file)
             return [archive.file]
-        whole = self.folder / f".{archive.file}.unpacked"
+        whole = self._unpacked(archive)
         if whole.exists() and read_json(whole / "entries.json", "unpacked")["sha256"] != sha256:
             shutil.rmtree(whole)  # of another archive of this name
         if not whole.exists():
@@ -247,12 +263,11 @@ class _Fetch:
             made = whole / "tree" / entry
             if os.path.lexists(made):
                 made.rename(self.folder / entry)
-        shutil.rmtree(whole)
         return entries
 
     def _unpack(self, archive: Archive, source: Path, whole: Path, sha256: str) -> None:
         """Unpack beside the target; the folder gets its name `whole` when all is there."""
-        temporary = self.folder / f".{archive.file}.unpacking"
+        temporary = self._unpacking(archive)
         shutil.rmtree(temporary, ignore_errors=True)  # of a fetch that was killed
         tree = temporary / "tree"
         try:
