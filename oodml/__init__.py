@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from oodml.curve import Curve, ags, build_curve, build_curves
     from oodml.data import Dataset, load_data
+    from oodml.data.fetch import fetch_data
     from oodml.embed import (
         EmbeddingSet,
         embed_data,
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "curve": ("Curve", "ags", "build_curve", "build_curves"),
     "data": ("Dataset", "load_data"),
+    "data.fetch": ("fetch_data",),
     "embed": ("EmbeddingSet", "embed_data", "open_encoder", "read_embeddings", "write_embeddings"),
     "errors": ("OodmlError",),
     "metrics": ("evaluate",),
@@ -88,6 +90,7 @@ __all__ = [
     "build_splits",
     "embed_data",
     "evaluate",
+    "fetch_data",
     "import_official",
     "load_data",
     "open_encoder",

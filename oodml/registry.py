@@ -13,7 +13,7 @@ import math
 import re
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import entry_points
@@ -133,10 +133,14 @@ class Registry(Mapping[str, T], Generic[T]):
         return found
 
     def _unknown(self, key: str) -> str:
-        known = {name.lower(): name for name in self}
-        close = difflib.get_close_matches(key.lower(), known, n=3, cutoff=0.4)
-        near = [known[name] for name in close or known]
-        return f"{key!r} is not among the {self.kind}; nearest: {', '.join(near)}."
+        return f"{key!r} is not among the {self.kind}; nearest: {', '.join(nearest(key, self))}."
+
+
+def nearest(key: str, names: Iterable[str]) -> list[str]:
+    """Up to three of `names` that look like `key`; all of them where none does."""
+    known = {name.lower(): name for name in names}
+    close = difflib.get_close_matches(key.lower(), known, n=3, cutoff=0.4)
+    return [known[name] for name in close or known]
 
 
 Found = Iterator[tuple[str, str, Callable[[], Any]]]  # a name, where it is from, what loads it

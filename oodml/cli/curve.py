@@ -176,6 +176,8 @@ def _echo(curves: Sequence[Curve], comparison: Comparison | None) -> None:
     for name, entry in zip(labels(curves), curves, strict=True):
         if entry.note:
             click.echo(f"{name}: {entry.note}")
+    for terms in sorted({entry.terms for entry in curves if entry.terms}):
+        click.echo(f"Terms of use of the data: {terms}.")
 
 
 def _show_sequences(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from oodml.cli.check import check
+from oodml.cli.fetch import fetch
 from oodml.cli.show import show
 
 
@@ -15,3 +16,4 @@ def data() -> None:
 
 data.add_command(check)
 data.add_command(show)
+data.add_command(fetch)

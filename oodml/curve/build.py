@@ -96,6 +96,7 @@ def curve_of(results: Results, view: View = "raw") -> Curve:
         note="; ".join([*_limits(results, span), *undefined]),
         view=view,
         excess=results.excess,
+        terms=first.terms,
         control=control,
         control_low=low,
         control_high=high,

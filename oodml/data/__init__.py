@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from oodml.data.cars196 import load_cars196
 from oodml.data.cub200 import load_cub200
 from oodml.data.dataset import Dataset, Files, Pixels, Vectors
 from oodml.data.digits import load_digits
+from oodml.data.facts import FACTS
 from oodml.data.folder import load_folder
 from oodml.data.glyphs import load_glyphs
 from oodml.data.inshop import load_inshop
@@ -36,7 +38,13 @@ def load_data(name: str) -> Dataset:
             f"The data set {parsed.key!r} of a plug-in gave {type(data).__name__}; expected a "
             "function of a Name that gives a Dataset."
         )
-    return data
+    return _with_terms(data, parsed.key)
+
+
+def _with_terms(data: Dataset, key: str) -> Dataset:
+    """The data set with the terms of use that are known of its name, unless it has its own."""
+    known = FACTS.get(key)
+    return replace(data, terms=known.terms) if known and data.terms is None else data
 
 
 def _csv(name: Name) -> Dataset:

@@ -81,7 +81,8 @@ class Dataset:
 
     `labels` (n,) index `classes`; `ids` are unique, and stay the same wherever the data lies;
     `groups` is the superclass of each class, `roles` the part each image plays where queries and
-    gallery are apart, `default` the published train and test classes.
+    gallery are apart, `default` the published train and test classes, `terms` what the data may be
+    used for, in a sentence.
     """
 
     name: str
@@ -92,6 +93,7 @@ class Dataset:
     groups: tuple[str, ...] | None = None
     roles: tuple[str, ...] | None = None
     default: Halves | None = None
+    terms: str | None = None
 
     def __post_init__(self) -> None:
         where = f"data set {self.name!r}"

@@ -30,7 +30,8 @@ class EmbeddingSet:
 
     `content_fingerprint` is that of the images; where they are unknown, that of class names, ids
     and labels. `source` is a short name of what made the vectors, for people to read. `roles` is
-    the part that each image plays (train, query, gallery) where queries and gallery are apart.
+    the part that each image plays (train, query, gallery) where queries and gallery are apart;
+    `terms` is what the data may be used for.
     """
 
     dataset: str
@@ -44,6 +45,7 @@ class EmbeddingSet:
     default: Halves | None = None
     source: str = "embeddings"
     roles: tuple[str, ...] | None = None
+    terms: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "labels", frozen(np.asarray(self.labels, dtype=np.int64)))
@@ -100,6 +102,7 @@ class EmbeddingSet:
             groups=groups,
             source=self.source,
             roles=self.roles and tuple(self.roles[row] for row in rows),
+            terms=self.terms,
         )
 
 
@@ -134,6 +137,7 @@ def meta_of(embeddings: EmbeddingSet) -> dict[str, Any]:
         "encoder": embeddings.encoder and embeddings.encoder.to_json(),
         "groups": embeddings.groups and list(embeddings.groups),
         "default": embeddings.default and [list(half) for half in embeddings.default],
+        **({"terms": embeddings.terms} if embeddings.terms else {}),
     }
 
 
@@ -193,6 +197,7 @@ def read_embeddings(path: Path) -> EmbeddingSet:
             default=meta["default"],
             roles=_names(path, "roles", arrays["roles"]) if "roles" in arrays else None,
             source=str(meta.get("source") or (encoder.name if encoder else path.stem)),
+            terms=meta.get("terms"),
         )
     except (DataError, FormatError) as error:
         raise type(error)(f"{path}: {error}") from None
@@ -243,7 +248,7 @@ def _meta(path: Path, arrays: Mapping[str, Array]) -> dict[str, Any]:
             f"{path}: meta has format {kind[0]!r}, version {kind[1]!r}; this oodml reads "
             "format 'oodml.embeddings', version 1."
         )
-    for key in ("dataset", "content_fingerprint"):
+    for key in ("dataset", "content_fingerprint", "terms"):
         if not isinstance(meta.get(key), str | None):
             raise FormatError(f"{path}: meta has {key} {meta[key]!r}; expected text.")
     groups, default = meta.get("groups"), meta.get("default")

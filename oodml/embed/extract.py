@@ -86,6 +86,7 @@ def _as_embeddings(
         default=data.default,
         roles=data.roles,
         source=spec.name if spec else "embeddings",
+        terms=data.terms,
     )
 
 

@@ -28,7 +28,8 @@ class ScoreCard:
     scored, None for the split itself; `swapped` cards were trained on the test classes and tested
     on the train side. `search` is what found the splits, `features` the digest of the vectors that
     were read, `spec` that of the run. With `roles`, the data set's queries were looked for in its
-    gallery; without, every image was both.
+    gallery; without, every image was both. `terms` is what the data may be used for, where that is
+    known.
     """
 
     dataset: str
@@ -63,6 +64,7 @@ class ScoreCard:
     swapped: bool = False
     search: str | None = None
     roles: bool = False
+    terms: str | None = None
 
     def __post_init__(self) -> None:
         counts = frozen(np.asarray(self.counts, dtype=np.int64))

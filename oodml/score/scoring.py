@@ -108,6 +108,7 @@ def score_split(
         control=subject.control,
         excess=_excess(sequence, rank, split.shift),
         roles=bool(masks),
+        terms=embeddings.terms,
     )
 
 

@@ -210,6 +210,7 @@ def plan_jobs(
             "again with more classes."
         )
     facts = [left[0].features, embeddings.content_fingerprint, embeddings.source]
+    facts += [embeddings.terms] if embeddings.terms else []
     vectors = store.root / "inputs" / f"{digest(facts)[:16]}.npz"
     splits = store.root / "inputs" / f"{sequence.digest[:16]}.json"
     if not vectors.exists():
