@@ -33,8 +33,9 @@ class Curve:
     metric averaged over seeds, `low` and `high` (K,) its 95 % interval, `chance` (K,) the
     expectation under random order, `control` (K,) the mean over the controls that were run and
     `control_low`, `control_high` (K,) their range, `classes` (K,) the number of test classes
-    scored, `terms` what the data may be used for. `view` says what is shown: the metric, or what it is above the frozen encoder's. `seeds`
-    is empty for a deterministic method. NaN, null in JSON, stands for an undefined number.
+    scored. `view` says what is shown: the metric, or what it is above the frozen encoder's. `seeds`
+    is empty for a deterministic method, `terms` is what the data may be used for. NaN, null in
+    JSON, stands for an undefined number.
 
     `area` is AGS, `slope` and `retention` are those of `oodml.curve.summaries`, always of the
     shift; None where they are undefined. `note` says what the intervals leave out.

@@ -32,7 +32,7 @@ def slope(shift: Numbers, recall: Numbers) -> float:
     That is the change from the nearest split to the farthest along that line, in units of recall.
 
     >>> round(slope([10, 20, 50], [0.8, 0.6, 0.4]), 3)
-    -0.358
+    -0.369
     """
     return float(slopes(*_checked(shift, recall)))
 
