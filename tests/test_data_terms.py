@@ -36,7 +36,7 @@ def test_a_named_data_set_brings_its_terms(monkeypatch: pytest.MonkeyPatch) -> N
     assert data.content_fingerprint() == plain.content_fingerprint()
     bare = Vectors(np.ones((len(data), 2), np.float32))
     assert embed_data(replace(data, source=bare)).terms == TERMS
-    assert embed_data(replace(plain, source=bare), "none").terms is None
+    assert embed_data(replace(plain, source=bare)).terms is None
 
 
 def test_every_published_set_has_terms() -> None:
