@@ -25,8 +25,9 @@ class ScoreCard:
     `chance` is the expectation under random order. `shift` is None where the sequence does not say
     it, else in the unit of `measure`; `excess` is the shift above that of random partitions of the
     same classes, where the sequence is calibrated. `control` is the number of the control that was
-    scored, None for the split itself. `features` is the digest of the vectors that were read,
-    `spec` that of the run.
+    scored, None for the split itself; `swapped` says that it was the other way round, tested on
+    the train side. `features` is the digest of the vectors that were read, `spec` that of the run;
+    `search` is the name of what found the splits, where it is known.
     """
 
     dataset: str
@@ -58,6 +59,8 @@ class ScoreCard:
     spec: str | None = None
     control: int | None = None
     excess: float | None = None
+    swapped: bool = False
+    search: str | None = None
 
     def __post_init__(self) -> None:
         counts = frozen(np.asarray(self.counts, dtype=np.int64))

@@ -21,7 +21,7 @@ from oodml.metrics import (
     sum_by_class,
 )
 from oodml.score.card import ScoreCard
-from oodml.split import SplitSequence
+from oodml.split import Part, SplitSequence
 
 Array = np.ndarray[Any, Any]
 _BLOCK = 8192
@@ -32,7 +32,7 @@ class Subject:
     """Who is scored, on what of a split and how: what a card says of the model.
 
     `features` is the digest of the embeddings, where the caller has it already. `control` is the
-    number of a control to be scored instead of the split itself.
+    number of a control to be scored instead of the split itself; `swapped` scores the train side.
     """
 
     method: str = "frozen"
@@ -44,6 +44,7 @@ class Subject:
     similarity: str = "cosine"
     spec: str | None = None
     control: int | None = None
+    swapped: bool = False
 
 
 def score_split(
@@ -58,11 +59,12 @@ def score_split(
 ) -> ScoreCard:
     """The card of the test classes of split `rank`: queries and gallery are all of their images.
 
-    A control is compared with the random partitions of its split. With `trained`, the vectors are
-    passed through it first. `computing` is how the ranks are computed (`oodml.metrics.rank_stream`:
-    device, budget_mb, ...), of which no value depends.
+    Swapped, those are the classes of its train side. A control is compared with the random
+    partitions of its split. With `trained`, the vectors are passed through it first. `computing` is
+    how the ranks are computed (`oodml.metrics.rank_stream`: device, budget_mb, ...), of which no
+    value depends.
     """
-    split = sequence.part(rank, subject.control)
+    split = sequence.part(Part(rank, subject.control, subject.swapped))
     test = embeddings.of(split.test)
     vectors = test.vectors if trained is None else transform(trained, test.vectors)
     if subject.similarity == "cosine":
@@ -104,6 +106,8 @@ def score_split(
         spec=subject.spec,
         control=subject.control,
         excess=_excess(sequence, rank, split.shift),
+        swapped=subject.swapped,
+        search=sequence.search,
     )
 
 
