@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     "--metric",
     "metrics",
     multiple=True,
-    help="Repeat for several; of finished runs, what they lack is computed without training.",
+    help="Repeat for several; see oodml list. What finished runs lack costs no training.",
 )
 @click.option("--dry-run", is_flag=True, help="Only say how many runs there are to do.")
 @click.option(
