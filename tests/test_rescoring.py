@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 import pytest
 from test_cli import as_json, call, error, ok
+from test_heads import linear_head
 from toys import toy_embeddings
 
 import oodml
 from oodml.embed import EmbeddingSet, write_embeddings
-from oodml.errors import FormatError, RunError, UnknownNameError, WeightsError
-from oodml.methods import Budget, read_head, write_head
-from oodml.methods.heads import LinearHead
+from oodml.errors import FormatError, RunError, UnknownNameError
+from oodml.methods import Budget, write_head
 from oodml.methods.multisimilarity import MultiSimilarity
 from oodml.metrics import DEFAULT_METRICS
 from oodml.score import ScoreCard, Subject, score_split, unite
@@ -165,20 +165,11 @@ def truncated(path: Path) -> None:
 
 
 def of_another_size(path: Path) -> None:
-    rng = np.random.default_rng(0)
-    write_head(path, head(rng, 8, 5))
+    write_head(path, linear_head(8, 5))
 
 
 def of_another_run(path: Path) -> None:
-    rng = np.random.default_rng(0)
-    write_head(path, head(rng, 8, 12))
-
-
-def head(rng: np.random.Generator, dim: int, d: int) -> LinearHead:
-    import torch
-
-    weight = torch.from_numpy(rng.standard_normal((dim, d), dtype=np.float32))
-    return LinearHead.of(weight, torch.zeros(dim))
+    write_head(path, linear_head(8, 12))
 
 
 @pytest.mark.parametrize("damage", [Path.unlink, truncated, of_another_size, of_another_run])
@@ -291,44 +282,7 @@ def test_a_damaged_result_is_named(
         run_sweep(vectors, sequence, sweep, store)
 
 
-# Heads and cards ---------------------------------------------------------------------------------
-
-
-def test_a_head_comes_back_and_nothing_else_does(tmp_path: Path) -> None:
-    import torch
-    from safetensors.torch import save_file
-
-    path = tmp_path / "model.safetensors"
-    given = head(np.random.default_rng(0), 3, 5)
-    write_head(path, given)
-    again = read_head(path, 5)
-    assert again.spec == given.spec
-    assert again.weight.equal(given.weight)
-    assert again.bias.equal(given.bias)
-
-    def refused(match: str, arch: str | None = given.spec.arch, **changes: torch.Tensor) -> None:
-        state = {**given.state(), **{k.replace("_", "."): v for k, v in changes.items()}}
-        save_file(state, path, metadata=None if arch is None else {"arch": arch})
-        with pytest.raises(WeightsError, match=match):
-            read_head(path, 5)
-
-    refused("expected vectors:5.linear:DIM", arch=None)
-    refused("has arch 'vectors:5'", arch="vectors:5")
-    refused("has arch 'vectors:4.linear:3'", arch="vectors:4+linear:3")
-    refused("has arch 'vectors:5.linear:3.mlp:2'", arch="vectors:5+linear:3+mlp:2")
-    refused("holds .*expected .*as its arch says", arch="vectors:5+linear:4")
-    refused("as its arch says", head_bias=torch.zeros(4))
-    refused("as its arch says", head_bias=torch.zeros(3, dtype=torch.float64))
-    refused("as its arch says", head_more=torch.zeros(3))
-    refused("not finite", head_bias=torch.tensor([0.0, torch.nan, 0.0]))
-    save_file({"head.weight": given.weight}, path, metadata={"arch": given.spec.arch})
-    with pytest.raises(WeightsError, match="as its arch says"):
-        read_head(path, 5)
-    path.write_bytes(b"x")
-    with pytest.raises(WeightsError, match="cannot be read as safetensors"):
-        read_head(path, 5)
-    with pytest.raises(WeightsError, match="cannot be read as safetensors"):
-        read_head(tmp_path / "none", 5)
+# Cards -----------------------------------------------------------------------------------------
 
 
 def test_every_field_by_metric_is_united() -> None:
