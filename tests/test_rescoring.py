@@ -7,7 +7,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +18,13 @@ from test_heads import linear_head
 from toys import toy_embeddings
 
 import oodml
-from oodml.embed import EmbeddingSet, write_embeddings
+from oodml.embed import EmbeddingSet, EncoderSpec, write_embeddings
 from oodml.errors import FormatError, RunError, UnknownNameError
-from oodml.methods import Budget, write_head
+from oodml.methods import Budget, FitContext, Trained, write_head
+from oodml.methods.frozen import Frozen
 from oodml.methods.multisimilarity import MultiSimilarity
 from oodml.metrics import DEFAULT_METRICS
-from oodml.score import ScoreCard, Subject, score_split, unite
-from oodml.score.union import BY_METRIC
+from oodml.score import ScoreCard, score_split
 from oodml.split import SplitSequence
 from oodml.sweep import RunSpec, RunStore, Sweep, Work, count_work, read_cards, run_sweep
 from oodml.sweep import jobs as jobs_module
@@ -198,6 +198,44 @@ def test_a_model_that_is_not_what_was_scored_is_trained_again(
     )
 
 
+@pytest.mark.parametrize("keeps", ["nothing", "weights"])
+def test_a_method_without_a_seed_is_not_taken_for_frozen(
+    tmp_path: Path,
+    vectors: EmbeddingSet,
+    sequence: SplitSequence,
+    keeps: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It may keep weights, or be some other function of the vectors; also where these are lost."""
+
+    def fit(_: Frozen, context: FitContext) -> Trained:
+        given = linear_head(3, context.train.vectors.shape[1])
+        return Trained(given if keeps == "weights" else Cut(given.spec))
+
+    @dataclass(frozen=True, slots=True, eq=False)
+    class Cut:
+        spec: EncoderSpec
+
+        def __call__(self, batch: Any) -> Any:
+            return batch[:, :3]
+
+        def state(self) -> dict[str, Any]:
+            return {}
+
+    monkeypatch.setattr(Frozen, "fit", fit)
+    sweep = Sweep(("frozen",), metrics=("recall@1", "map"))
+    fresh = run_sweep(vectors, sequence, sweep, RunStore(tmp_path / "fresh"))
+    for lose in (False, True):
+        store = RunStore(tmp_path / str(lose))
+        run_sweep(vectors, sequence, replace(sweep, metrics=("recall@1",)), store)
+        models = list(store.root.rglob("model.safetensors"))
+        assert len(models) == (2 if keeps == "weights" else 0)
+        for path in models if lose else ():
+            path.unlink()
+        after = run_sweep(vectors, sequence, replace(sweep, metrics=("map",)), store)
+        assert records(after) == records(fresh)
+
+
 def test_a_model_that_was_not_scored_is_not_trained_again(
     tmp_path: Path,
     vectors: EmbeddingSet,
@@ -280,39 +318,6 @@ def test_a_damaged_result_is_named(
     path.write_text('{"format": "oodml.result", "version": 1, "cards": [{}]}')
     with pytest.raises(FormatError, match=r"result\.json: .* remove that folder and run again"):
         run_sweep(vectors, sequence, sweep, store)
-
-
-# Cards -----------------------------------------------------------------------------------------
-
-
-def test_every_field_by_metric_is_united() -> None:
-    """A new mapping of a card is either by metric, and united, or named here."""
-    mappings = {field.name for field in fields(ScoreCard) if "Mapping" in str(field.type)}
-    assert mappings - {"budget"} == set(BY_METRIC)
-
-
-def test_cards_of_other_queries_are_not_united(
-    vectors: EmbeddingSet, sequence: SplitSequence
-) -> None:
-    def card(rank: int = 1, metric: str = "map", **subject: Any) -> ScoreCard:
-        return score_split(
-            vectors, sequence, rank, subject=Subject(**subject), metrics=[metric, "recall@1"]
-        )
-
-    one = card()
-    assert set(unite(one, card(metric="mrr")).values) == {"map", "mrr", "recall@1"}
-    wrong = replace(one, sums={"map": one.sums["map"] + 1, "mrr": one.sums["map"]})
-    assert unite(one, wrong).values["map"] == one.values["map"]
-    others = {
-        "rank": card(rank=2),
-        "swapped": card(swapped=True),
-        "similarity": card(similarity="dot"),
-        "counts": replace(one, counts=one.counts + 1),
-        "features": card(features="other"),
-    }
-    for name, other in others.items():
-        with pytest.raises(RunError, match=f"'frozen', rank 1, differ in .*{name}"):
-            unite(one, other)
 
 
 def test_of_a_run_in_two_stores_the_fuller_card_is_read(

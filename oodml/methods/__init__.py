@@ -1,7 +1,7 @@
 """What trains an encoder on the train side of a split."""
 
 from oodml.methods.frozen import Frozen
-from oodml.methods.heads import Identity, read_head, vectors_spec, write_head
+from oodml.methods.heads import read_head, write_head
 from oodml.methods.method import (
     Budget,
     FeatureEncoder,
@@ -30,13 +30,11 @@ __all__ = [
     "Budget",
     "FeatureEncoder",
     "FitContext",
-    "Identity",
     "Method",
     "Trained",
     "find_method",
     "make_method",
     "parameters",
     "read_head",
-    "vectors_spec",
     "write_head",
 ]

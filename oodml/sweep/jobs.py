@@ -56,25 +56,37 @@ def carry_out(job: Job) -> Failure | None:
 
 
 def _carry_out(job: Job, store: RunStore) -> None:
-    """Only what a model that is there was not scored by; all of it with one that is trained now."""
+    """Only what the model that was scored lacks; all of it with one that is trained now."""
     start = time.perf_counter()
     spec = job.spec
     embeddings, sequence = _inputs(job.embeddings, job.sequence)
     known = store.metrics(spec)
-    encoder = store.encoder(spec, embeddings.vectors.shape[1])
-    if known and encoder is not None:
+    encoder, same = _encoder(embeddings, sequence, spec, store)
+    if known and same:
         lacking = [name for name in job.metrics if name not in known]
         card = _score(embeddings, sequence, spec, encoder, lacking)
         store.add(spec, card, time.perf_counter() - start)
-        return
-    if encoder is None:
-        method = METHODS[spec.method](**spec.parameters)
-        trained = method.fit(fit_context(embeddings, sequence, spec))
-        store.keep(spec, trained)
-        encoder = trained.encoder
-    wanted = list(dict.fromkeys([*known, *job.metrics]))
-    card = _score(embeddings, sequence, spec, encoder, wanted)
-    store.write(spec, card, time.perf_counter() - start)
+    else:
+        wanted = list(dict.fromkeys([*known, *job.metrics]))
+        card = _score(embeddings, sequence, spec, encoder, wanted)
+        store.write(spec, card, time.perf_counter() - start)
+
+
+def _encoder(
+    embeddings: EmbeddingSet, sequence: SplitSequence, spec: RunSpec, store: RunStore
+) -> tuple[FeatureEncoder, bool]:
+    """The encoder of a run, and whether it is the one that was kept, or scored.
+
+    What a method without weights gives, such as frozen, is not kept, but the same every time.
+    """
+    if (kept := store.encoder(spec, embeddings.vectors.shape[1])) is not None:
+        return kept, True
+    method = METHODS[spec.method](**spec.parameters)
+    trained = method.fit(fit_context(embeddings, sequence, spec))
+    if store.metrics(spec) and not trained.encoder.state():
+        return trained.encoder, True
+    store.keep(spec, trained)
+    return trained.encoder, False
 
 
 def _score(

@@ -217,7 +217,7 @@ def _outcomes(
 def count_work(
     embeddings: EmbeddingSet, sequence: SplitSequence, sweep: Sweep, store: RunStore
 ) -> Work:
-    """What `run_sweep` would do; nothing is written. Methods that train nothing are scored only."""
+    """What `run_sweep` would do, writing nothing; methods without a seed count as scored only."""
     specs = sweep.specs(embeddings, sequence)
     left = [spec for spec in specs if not store.done(spec, sweep.metrics)]
     d = embeddings.vectors.shape[1]

@@ -15,15 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from oodml.errors import FormatError, RunError, WeightsError
-from oodml.methods import (
-    METHODS,
-    FeatureEncoder,
-    Identity,
-    Trained,
-    read_head,
-    vectors_spec,
-    write_head,
-)
+from oodml.methods import FeatureEncoder, Trained, read_head, write_head
 from oodml.score import ScoreCard, unite
 from oodml.store import file_digest, read_json, write_json, write_text
 from oodml.sweep.spec import RunSpec
@@ -64,12 +56,10 @@ class RunStore:
         return tuple({name: None for card in self.cards(spec) for name in card.values})
 
     def encoder(self, spec: RunSpec, d: int) -> FeatureEncoder | None:
-        """What the run has for vectors `(n, d)`; the identity where its method trains nothing.
+        """The model of a run on vectors `(n, d)`, read again.
 
-        None where nothing was kept yet, or what is there is not what it was: to be trained again.
+        None where none was kept, or what is there is not what was scored: to be trained again.
         """
-        if not METHODS[spec.method].seeded:
-            return Identity(vectors_spec(d)) if self.result(spec).exists() else None
         path = self.model(spec)
         if not path.exists():
             return None
@@ -78,8 +68,8 @@ class RunStore:
         except WeightsError as error:
             log.info("%s Trained again: %s", error, spec.label())
             return None
-        known = self.result(spec).exists() and read_json(self.result(spec), "result").get("model")
-        if known and known != file_digest(path):
+        result = read_json(self.result(spec), "result") if self.result(spec).exists() else {}
+        if "model" in result and result["model"] != file_digest(path):
             log.info("%s is not the model that was scored. Trained again: %s", path, spec.label())
             return None
         return head
