@@ -22,7 +22,7 @@ from oodml.metrics import evaluate
 from oodml.plot import figure_bytes, plot_curves
 from oodml.report import build_page, number_table, text_table
 from oodml.score import ScoreCard
-from oodml.split import SplitSequence
+from oodml.split import Part, SplitSequence
 from oodml.sweep import RunStore, Sweep, read_cards, run_sweep
 from oodml.sweep.jobs import fit_context
 
@@ -91,7 +91,7 @@ def test_the_card_of_a_control_is_of_its_test_classes(
     vectors: EmbeddingSet, sequence: SplitSequence, cards: list[ScoreCard]
 ) -> None:
     for card in cards:
-        part = sequence.part(card.rank, card.control)
+        part = sequence.part(Part(card.rank, card.control))
         calibration = sequence.at(card.rank).calibration
         assert calibration is not None
         assert card.shift is not None
@@ -284,7 +284,8 @@ def test_controls_are_scored_and_exported(folder: Path) -> None:
     sequence = oodml.read_sequence(folder / "s.json")
     words = ("score", "--embeddings", folder / "toy.emb", "--splits", folder / "s.json")
     cards = as_json(*words, "--controls")["cards"]
-    assert [(c["rank"], c["control"]) for c in cards] == list(sequence.with_controls())
+    parts = [Part(c["rank"], c["control"], c["swapped"]) for c in cards]
+    assert tuple(parts) == sequence.parts(controls=True)
     assert "1, control 0" in ok(*words, "--controls")
     assert {card["control"] for card in as_json(*words)["cards"]} == {None}
     assert call("score", "--embeddings", folder / "toy.emb", "--controls").exit_code == 2

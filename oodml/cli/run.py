@@ -38,6 +38,17 @@ if TYPE_CHECKING:
     "--executor", default="local", show_default=True, type=click.Choice(["serial", "local"])
 )
 @click.option("--controls", is_flag=True, help="Also the controls of every split, like any split.")
+@click.option(
+    "--both-ways",
+    is_flag=True,
+    help="Also every split, and control, trained on its test classes and tested on the others.",
+)
+@click.option(
+    "--metric",
+    "metrics",
+    multiple=True,
+    help="Repeat for several; see oodml list. What finished runs lack costs no training.",
+)
 @click.option("--dry-run", is_flag=True, help="Only say how many runs there are to do.")
 @click.option(
     "-o",
@@ -60,6 +71,8 @@ def run(
     steps: int,
     executor: str,
     controls: bool,
+    both_ways: bool,
+    metrics: tuple[str, ...],
     dry_run: bool,
     output: Path,
     as_json: bool,
@@ -70,22 +83,28 @@ def run(
     Example:  oodml run --dataset glyphs --splits glyphs.json --method frozen \\
                         --method multisimilarity --seeds 3 -o runs
     """
-    from oodml.methods import Budget, find_method
+    from oodml.methods import Budget
+    from oodml.metrics import DEFAULT_METRICS
     from oodml.split import read_sequence
-    from oodml.sweep import RunStore, Sweep, make_executor, run_sweep
+    from oodml.sweep import RunStore, Sweep, count_work, make_executor, run_sweep
 
-    for name in methods:
-        find_method(name)  # what cannot run is said before anything is embedded
+    # What cannot run is said before anything is embedded.
+    sweep = Sweep(
+        methods,
+        tuple(range(seeds)),
+        protocol,
+        selection,
+        Budget(steps=steps),
+        controls=controls,
+        both_ways=both_ways,
+        metrics=metrics or DEFAULT_METRICS,
+    )
     sequence = read_sequence(file)
     fallback = sequence.encoder.name if sequence.encoder else None
     vectors = load_vectors(embeddings, dataset, encoder, fallback=fallback)
     _warn_of_other_data(sequence, vectors)
-    budget = Budget(steps=steps)
-    sweep = Sweep(methods, tuple(range(seeds)), protocol, selection, budget, controls)
     store = RunStore(output)
-    specs = sweep.specs(vectors, sequence)
-    done = sum(store.done(spec) for spec in specs)
-    facts = {"runs": len(specs), "done_before": done, "store": str(output)}
+    work = count_work(vectors, sequence, sweep, store)
     if not dry_run:
         with progress_bar("Running") as update:
             run_sweep(
@@ -97,12 +116,18 @@ def run(
                 progress=update,
             )
     if as_json:
-        echo_json({**facts, "dry_run": dry_run})
+        counts = {"runs": work.runs, "done_before": work.done}
+        counts |= {"to_train": work.to_train, "to_score": work.to_score}
+        echo_json({**counts, "store": str(output), "dry_run": dry_run})
     elif dry_run:
-        click.echo(f"{len(specs)} runs, {done} of them done; {len(specs) - done} to do.")
+        click.echo(
+            f"{work.runs} runs, {work.done} of them done; {work.to_train + work.to_score} to do: "
+            f"{work.to_train} to train and score, {work.to_score} to score only."
+        )
     else:
         click.echo(
-            f"{len(specs)} runs, {done} of them done before. Draw them with: oodml curve {output}"
+            f"{work.runs} runs, {work.done} of them done before; {work.to_train} trained and "
+            f"scored, {work.to_score} scored only. Draw them with: oodml curve {output}"
         )
 
 

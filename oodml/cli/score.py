@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,7 +13,8 @@ from oodml.cli.inputs import json_option, load_vectors, path_type, vectors_optio
 
 if TYPE_CHECKING:
     from oodml.embed import EmbeddingSet
-    from oodml.split import SplitSequence
+    from oodml.score import ScoreCard, Subject
+    from oodml.split import Part, SplitSequence
 
 SIMILARITIES = ("cosine", "dot", "euclidean")  # of oodml.metrics, which takes long to import
 
@@ -22,6 +23,9 @@ SIMILARITIES = ("cosine", "dot", "euclidean")  # of oodml.metrics, which takes l
 @vectors_options
 @click.option("--splits", "file", type=path_type(), help="Score the test classes of every split.")
 @click.option("--controls", is_flag=True, help="With --splits: also the controls of every split.")
+@click.option(
+    "--both-ways", is_flag=True, help="With --splits: also the train side of every split."
+)
 @click.option("--metric", "metrics", multiple=True, help="Repeat for several; see oodml list.")
 @click.option(
     "--similarity",
@@ -38,6 +42,7 @@ def score(
     encoder: str | None,
     file: Path | None,
     controls: bool,
+    both_ways: bool,
     metrics: tuple[str, ...],
     similarity: str,
     device: str,
@@ -52,54 +57,63 @@ def score(
     Example:  oodml score --embeddings photos.emb --splits photos.json
     """
     from oodml.metrics import DEFAULT_METRICS, find_metric
+    from oodml.score import Subject
     from oodml.split import read_sequence
 
     chosen = tuple(dict.fromkeys(metrics)) or DEFAULT_METRICS
     for name in chosen:
         find_metric(name)
-    if controls and file is None:
-        raise click.UsageError("--controls goes with --splits.")
+    for option, given in (("--controls", controls), ("--both-ways", both_ways)):
+        if given and file is None:
+            raise click.UsageError(f"{option} goes with --splits.")
     sequence = read_sequence(file) if file else None
     fallback = sequence.encoder.name if sequence and sequence.encoder else None
     vectors = load_vectors(embeddings, dataset, encoder, fallback=fallback)
     if sequence is None:
         _score_all(vectors, chosen, similarity, device, as_json=as_json)
     else:
-        _score_splits(
-            vectors, sequence, chosen, similarity, device, controls=controls, as_json=as_json
-        )
+        parts = sequence.parts(controls=controls, both_ways=both_ways)
+        plain = Subject(features=vectors.digest(), similarity=similarity)
+        cards = _score_parts(vectors, sequence, parts, plain, metrics=chosen, device=device)
+        title, roles = f"{vectors.dataset}, {vectors.source}", vectors.roles is not None
+        _echo_cards(cards, chosen, title, roles=roles, as_json=as_json)
 
 
-def _score_splits(
+def _score_parts(
     vectors: EmbeddingSet,
     sequence: SplitSequence,
-    metrics: tuple[str, ...],
-    similarity: str,
-    device: str,
-    *,
-    controls: bool,
-    as_json: bool,
-) -> None:
-    from oodml.score import Subject, describe_roles, score_split
+    parts: tuple[Part, ...],
+    plain: Subject,
+    **options: Any,
+) -> list[ScoreCard]:
+    from oodml.score import score_split
 
-    plain = Subject(features=vectors.digest(), similarity=similarity)
-    plans = sequence.with_controls() if controls else ((s.rank, None) for s in sequence.splits)
-    parts = list(plans)
     cards = []
     with progress_bar("Scoring") as progress:
-        for done, (rank, control) in enumerate(parts, start=1):
-            subject = replace(plain, control=control)
-            card = score_split(
-                vectors, sequence, rank, subject=subject, metrics=metrics, device=device
-            )
-            cards.append(card)
+        for done, part in enumerate(parts, start=1):
+            subject = replace(plain, control=part.control, swapped=part.swapped)
+            cards.append(score_split(vectors, sequence, part.rank, subject=subject, **options))
             progress(done, len(parts))
+    return cards
+
+
+def _echo_cards(
+    cards: list[ScoreCard],
+    metrics: tuple[str, ...],
+    title: str,
+    *,
+    roles: bool,
+    as_json: bool,
+) -> None:
+    from oodml.score import describe_roles
+    from oodml.split import Part
+
     if as_json:
         echo_json({"cards": [card.to_json() for card in cards]})
         return
     rows = [
         [
-            f"{c.rank}" if c.control is None else f"{c.rank}, control {c.control}",
+            str(Part(c.rank, c.control, c.swapped)),
             "–" if c.shift is None else f"{c.shift:.4g}",
             str(len(c.classes)),
             str(int(c.counts.sum())),
@@ -109,10 +123,9 @@ def _score_splits(
         + [f"{c.values[metric]:.3f}" for metric in metrics]
         for c in cards
     ]
-    title = f"{vectors.dataset}, {vectors.source}"
     columns = ["split", "shift", "test classes", "queries", "left out", "tied", *metrics]
     echo_table(columns, rows, title=title)
-    if vectors.roles is not None:
+    if roles:
         click.echo(describe_roles(used=cards[0].roles))
     for name in cards[0].chance:
         chances = [card.chance[name] for card in cards]

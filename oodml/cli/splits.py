@@ -243,12 +243,16 @@ def export(file: Path, output: Path | None, controls: bool, as_json: bool) -> No
     from oodml.store import write_text
 
     sequence = read_sequence(file)
-    parts = sequence.with_controls() if controls else [(s.rank, None) for s in sequence.splits]
     rows = [
-        {"rank": rank, **({"control": control} if controls else {}), "side": side, "class": name}
-        for rank, control in parts
+        {
+            "rank": part.rank,
+            **({"control": part.control} if controls else {}),
+            "side": side,
+            "class": name,
+        }
+        for part in sequence.parts(controls=controls)
         for side in ("train", "val", "test")
-        for name in getattr(sequence.part(rank, control), side)
+        for name in getattr(sequence.part(part), side)
     ]
     if as_json:
         echo_json(rows)

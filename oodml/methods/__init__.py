@@ -2,6 +2,7 @@
 
 from oodml.errors import UnknownNameError
 from oodml.methods.frozen import Frozen
+from oodml.methods.heads import read_head, write_head
 from oodml.methods.method import (
     Budget,
     FeatureEncoder,
@@ -41,4 +42,6 @@ __all__ = [
     "find_method",
     "make_method",
     "parameters",
+    "read_head",
+    "write_head",
 ]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from oodml.errors import RunError
-from oodml.methods.heads import LinearHead, vectors_spec
+from oodml.methods.heads import LinearHead
 from oodml.methods.method import FitContext, Trained
 from oodml.methods.sampler import BalancedSampler
 from oodml.metrics import evaluate
@@ -96,9 +96,7 @@ def _initial(d: int, dim: int, seed: int, device: str) -> tuple[torch.Tensor, to
 
 def _folded(weight: torch.Tensor, bias: torch.Tensor, scale: float) -> LinearHead:
     """A copy of the layer for features of their own scale."""
-    dim, d = weight.shape
-    spec = vectors_spec(d, f"+linear:{dim}", out=dim)
-    return LinearHead(spec, (weight.detach() / scale).clone(), bias.detach().clone())
+    return LinearHead.of((weight.detach() / scale).clone(), bias.detach().clone())
 
 
 def _validate(head: LinearHead, context: FitContext) -> float:

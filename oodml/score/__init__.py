@@ -3,6 +3,7 @@
 from oodml.score.card import ScoreCard
 from oodml.score.roles import describe_roles, role_masks, uses_roles
 from oodml.score.scoring import Subject, score_split, transform
+from oodml.score.union import unite
 
 __all__ = [
     "ScoreCard",
@@ -11,5 +12,6 @@ __all__ = [
     "role_masks",
     "score_split",
     "transform",
+    "unite",
     "uses_roles",
 ]

@@ -22,7 +22,7 @@ from oodml.metrics import (
 )
 from oodml.score.card import ScoreCard
 from oodml.score.roles import role_masks, uses_roles
-from oodml.split import SplitSequence
+from oodml.split import Part, SplitSequence
 
 Array = np.ndarray[Any, Any]
 _BLOCK = 8192
@@ -33,7 +33,7 @@ class Subject:
     """Who is scored, on what of a split and how: what a card says of the model.
 
     `features` is the digest of the embeddings, where the caller has it already. `control` is the
-    number of a control to be scored instead of the split itself.
+    number of a control to be scored instead of the split itself; `swapped` scores the train side.
     """
 
     method: str = "frozen"
@@ -45,6 +45,7 @@ class Subject:
     similarity: str = "cosine"
     spec: str | None = None
     control: int | None = None
+    swapped: bool = False
 
 
 def score_split(
@@ -59,17 +60,18 @@ def score_split(
 ) -> ScoreCard:
     """The card of the test classes of split `rank`.
 
-    Queries and gallery are all of their images, or apart where `uses_roles` says so. A control is
-    compared with the random partitions of its split. With `trained`, the vectors are passed through
-    it first. `computing` is how the ranks are computed (`oodml.metrics.rank_stream`:
-    device, budget_mb, ...), of which no value depends.
+    Queries and gallery are all of their images, or apart where `uses_roles` says so. Swapped, the
+    test classes are those of the train side. A control is compared with the random partitions of
+    its split. With `trained`, the vectors are passed through it first. `computing` is how the ranks
+    are computed (`oodml.metrics.rank_stream`: device, budget_mb, ...), of which no value depends.
     """
-    split = sequence.part(rank, subject.control)
+    split = sequence.part(Part(rank, subject.control, subject.swapped))
     test = embeddings.of(split.test)
     vectors = test.vectors if trained is None else transform(trained, test.vectors)
     if subject.similarity == "cosine":
         _require_directions(test.ids, vectors)
-    masks = role_masks(test) if uses_roles(embeddings, sequence) else {}
+    apart = not subject.swapped and uses_roles(embeddings, sequence)
+    masks = role_masks(test) if apart else {}
     scores = score_vectors(
         vectors, test.labels, metrics, similarity=subject.similarity, **masks, **computing
     )
@@ -109,6 +111,8 @@ def score_split(
         excess=_excess(sequence, rank, split.shift),
         roles=bool(masks),
         terms=embeddings.terms,
+        swapped=subject.swapped,
+        search=sequence.search,
     )
 
 

@@ -20,6 +20,7 @@ from oodml.split.inspect import (
     problems,
 )
 from oodml.split.official import import_official
+from oodml.split.parts import Part
 from oodml.split.sequence import (
     Control,
     Split,
@@ -37,6 +38,7 @@ __all__ = [
     "Control",
     "EpisodeRecipe",
     "Pair",
+    "Part",
     "PublishedEpisode",
     "Reading",
     "Span",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -16,6 +16,7 @@ from oodml.embed import EmbeddingSet, EncoderSpec
 from oodml.errors import FormatError, SplitError
 from oodml.split.calibration import Calibration
 from oodml.split.episodes import EpisodeRecipe, PublishedEpisode
+from oodml.split.parts import Part
 from oodml.store import digest, read_json, write_json
 
 Names = tuple[str, ...]
@@ -204,28 +205,41 @@ class SplitSequence:
                 "counted from 0. oodml splits build --controls R draws them."
             )
         control = split.controls[index]
-        side = split.without(control.test)
-        val = validation_classes(side, seed=self.seed or 0, rank=rank) if split.val else ()
-        train = tuple(sorted({*side} - {*val}))
-        return Split(rank, control.shift, train, val, control.test)
+        return self._divided(split, control.shift, split.without(control.test), control.test)
 
-    def part(self, rank: int, control: int | None) -> Split:
-        """Split `rank` itself, or one of its controls."""
-        return self.at(rank) if control is None else self.control(rank, control)
+    def part(self, part: Part) -> Split:
+        """A split itself, or one of its controls; swapped, what it trains on is what it tested on.
 
-    def with_controls(self) -> Iterator[tuple[int, int | None]]:
-        """Every split, (rank, None), followed by its controls, (rank, index).
-
-        Raises `SplitError` where there are no controls at all.
+        Swapped, its validation classes are drawn as those of a control.
         """
-        if not any(split.controls for split in self.splits):
+        split = self.at(part.rank)
+        found = split if part.control is None else self.control(part.rank, part.control)
+        if not part.swapped:
+            return found
+        return self._divided(split, found.shift, found.test, found.train_side)
+
+    def _divided(self, split: Split, shift: float | None, side: Names, test: Names) -> Split:
+        """Other sides of the classes of `split`; no validation classes where that one has none."""
+        drawn = validation_classes(side, seed=self.seed or 0, rank=split.rank)
+        val = drawn if split.val else ()
+        return Split(split.rank, shift, tuple({*side} - {*val}), val, test)
+
+    def parts(self, *, controls: bool = False, both_ways: bool = False) -> tuple[Part, ...]:
+        """Every split; with `controls` followed by its own, with `both_ways` each also swapped.
+
+        Raises `SplitError` where controls are asked for and there are none at all.
+        """
+        if controls and not any(split.controls for split in self.splits):
             raise SplitError(
                 f"The splits of {self.dataset!r} hold no controls; build them again with oodml "
                 "splits build --controls 5."
             )
-        for split in self.splits:
-            yield split.rank, None
-            yield from ((split.rank, index) for index in range(len(split.controls)))
+        return tuple(
+            Part(split.rank, control, swapped)
+            for split in self.splits
+            for control in (None, *range(len(split.controls) if controls else 0))
+            for swapped in ((False, True) if both_ways else (False,))
+        )
 
     def to_json(self) -> dict[str, Any]:
         names = ("dataset", "class_fingerprint", "content_fingerprint", "measure", "search", "seed")

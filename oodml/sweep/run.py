@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future, as_completed
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -13,8 +13,8 @@ from typing import Any, TypedDict, Unpack
 from oodml.data import Dataset, Vectors
 from oodml.embed import EmbeddingSet, embed_data, write_embeddings
 from oodml.errors import RunError, SplitError
-from oodml.methods import Budget, find_method, parameters
-from oodml.metrics import METRIC_VERSION
+from oodml.methods import METHODS, Budget, find_method, parameters
+from oodml.metrics import DEFAULT_METRICS, METRIC_VERSION, find_metric
 from oodml.registry import plugin_of, plugins
 from oodml.score import ScoreCard
 from oodml.split import SplitSequence, require_classes, write_sequence
@@ -33,7 +33,8 @@ SHOWN = 10
 class Sweep:
     """What to run: methods by name, seeds, and what all of them share.
 
-    With `controls`, also on the controls of every split, like on the split itself.
+    With `controls`, also on the controls of every split, like on the split itself; with
+    `both_ways`, on each of these also swapped. `metrics` are what every run is scored by, at least.
     """
 
     methods: tuple[str, ...]
@@ -42,21 +43,35 @@ class Sweep:
     selection: str = "last"
     budget: Budget = field(default_factory=Budget)
     controls: bool = False
+    both_ways: bool = False
+    metrics: Sequence[str] = DEFAULT_METRICS
+
+    def __post_init__(self) -> None:
+        """Every name is known, or an error says it before anything is done."""
+        for name in self.methods:
+            find_method(name)
+        given = [self.metrics] if isinstance(self.metrics, str) else self.metrics
+        object.__setattr__(self, "metrics", tuple(dict.fromkeys(given)))
+        for name in self.metrics:
+            find_metric(name)
+        if not self.metrics:
+            raise ValueError("metrics is empty; expected at least one, such as recall@1.")
 
     def specs(self, embeddings: EmbeddingSet, sequence: SplitSequence) -> list[RunSpec]:
-        """A spec a split, control, method and seed; without randomness once, with no seed."""
+        """A spec a part, method and seed; without randomness once, with no seed."""
         features, splits = embeddings.digest(), sequence.digest
         encoder = embeddings.encoder.identity() if embeddings.encoder else None
+        parts = sequence.parts(controls=self.controls, both_ways=self.both_ways)
         specs = []
         for name in dict.fromkeys(self.methods):
             method = find_method(name)
             plugin = plugin_of("methods", method.name)
-            for rank, control in self._parts(sequence):
+            for part in parts:
                 for seed in self.seeds if method.seeded else (None,):
                     spec = RunSpec(
                         content_fingerprint=embeddings.content_fingerprint,
                         sequence=splits,
-                        rank=rank,
+                        rank=part.rank,
                         features=features,
                         encoder=encoder,
                         method=method.name,
@@ -67,17 +82,25 @@ class Sweep:
                         seed=seed,
                         parameters=parameters(method),
                         budget=asdict(self.budget) if method.seeded else {},
-                        control=control,
+                        control=part.control,
+                        swapped=part.swapped,
                         plugin=plugin.sha256 if plugin else None,
                     )
                     specs.append(spec)
         return specs
 
-    def _parts(self, sequence: SplitSequence) -> list[tuple[int, int | None]]:
-        """The splits, (rank, None), and after each its controls, (rank, index)."""
-        if not self.controls:
-            return [(split.rank, None) for split in sequence.splits]
-        return list(sequence.with_controls())
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """How many runs there are, and what is to be done: those to train, those to score only."""
+
+    runs: int
+    to_train: int
+    to_score: int
+
+    @property
+    def done(self) -> int:
+        return self.runs - self.to_train - self.to_score
 
 
 class SweepOptions(TypedDict, total=False):
@@ -87,6 +110,8 @@ class SweepOptions(TypedDict, total=False):
     selection: str
     budget: Budget
     controls: bool
+    both_ways: bool
+    metrics: Sequence[str]
 
 
 def run_methods(
@@ -102,13 +127,15 @@ def run_methods(
     """The cards of every method on every split with every seed.
 
     `data` is embeddings, or a data set, embedded with `encoder`. With `store`, finished runs are
-    kept there and not repeated. With `controls=True`, also the controls of every split; `protocol`,
-    `selection` and `budget` are those of `Sweep`. Raises `RunError` where a run failed.
+    kept there and not repeated; what one of them was not scored by yet is computed from its stored
+    model. With `controls=True`, also the controls of every split; with `both_ways=True`, each of
+    them also trained on the test classes and tested on the others. `protocol`, `selection`,
+    `budget` and `metrics` are those of `Sweep`. Raises `RunError` where a run failed.
     """
+    sweep = Sweep(tuple(methods), tuple(seeds), **options)
     if isinstance(data, Dataset):
         vectors = isinstance(data.source, Vectors)
         data = embed_data(data, encoder if encoder or vectors else _encoder_of(sequence))
-    sweep = Sweep(tuple(methods), tuple(seeds), **options)
     if store is not None:
         return run_sweep(data, sequence, sweep, RunStore(Path(store)))
     with TemporaryDirectory(prefix="oodml-") as folder:
@@ -140,10 +167,10 @@ def run_sweep(
     raised together at the end, as one `RunError`.
     """
     specs = sweep.specs(embeddings, sequence)
-    jobs = plan_jobs(specs, embeddings, sequence, store)
+    jobs = plan_jobs(specs, embeddings, sequence, store, metrics=tuple(sweep.metrics))
     failures: dict[str, Failure] = {}
     for _ in range(ATTEMPTS):
-        left = [job for job in jobs if not _over(job, store, failures)]
+        left = [job for job in jobs if not (job.done() or job.spec.digest() in failures)]
         if not left:
             break
         before = len(specs) - len(left)
@@ -153,16 +180,12 @@ def run_sweep(
         order = {spec.digest(): at for at, spec in enumerate(specs)}
         listed = sorted(failures.values(), key=lambda f: order[f.spec.digest()])
         raise RunError(_summary(listed, len(specs)))
-    if lost := [job.spec.label() for job in jobs if not store.done(job.spec)]:
+    if lost := [job.spec.label() for job in jobs if not job.done()]:
         raise RunError(
             f"Workers died {ATTEMPTS} times; {len(lost)} runs are left, such as {lost[0]}. Out of "
             "memory? The same command goes on where it was; --executor serial needs the least."
         )
     return [card for spec in specs for card in store.cards(spec)]
-
-
-def _over(job: Job, store: RunStore, failures: Mapping[str, Failure]) -> bool:
-    return store.done(job.spec) or job.spec.digest() in failures
 
 
 def _ticking(progress: Progress | None, done: int, total: int) -> Callable[[Future[Any]], None]:
@@ -195,16 +218,32 @@ def _outcomes(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
+def count_work(
+    embeddings: EmbeddingSet, sequence: SplitSequence, sweep: Sweep, store: RunStore
+) -> Work:
+    """What `run_sweep` would do, writing nothing; methods without a seed count as scored only."""
+    specs = sweep.specs(embeddings, sequence)
+    left = [spec for spec in specs if not store.done(spec, sweep.metrics)]
+    d = embeddings.vectors.shape[1]
+    train = [s for s in left if METHODS[s.method].seeded and store.encoder(s, d) is None]
+    return Work(len(specs), len(train), len(left) - len(train))
+
+
 def plan_jobs(
-    specs: list[RunSpec], embeddings: EmbeddingSet, sequence: SplitSequence, store: RunStore
+    specs: list[RunSpec],
+    embeddings: EmbeddingSet,
+    sequence: SplitSequence,
+    store: RunStore,
+    *,
+    metrics: tuple[str, ...],
 ) -> list[Job]:
     """The jobs of those specs that are not done, their inputs written into the store."""
     require_classes(sequence, embeddings)
-    left = [spec for spec in specs if not store.done(spec)]
-    selections = {spec.selection for spec in left}
+    left = [spec for spec in specs if not store.done(spec, metrics)]
     if not left:
         return []
-    if without := [s.rank for s in sequence.splits if "val" in selections and not s.val]:
+    selecting = dict.fromkeys(spec.part for spec in left if spec.selection == "val")
+    if without := [part for part in selecting if not sequence.part(part).val]:
         raise SplitError(
             f"Split {without[0]} has no validation classes; use --select last, or build the splits "
             "again with more classes."
@@ -218,7 +257,7 @@ def plan_jobs(
     if not splits.exists():
         write_sequence(splits, sequence)
     files = tuple(plugin.path for plugin in plugins())
-    return [Job(spec, vectors, splits, store.root, files) for spec in left]
+    return [Job(spec, metrics, vectors, splits, store.root, files) for spec in left]
 
 
 def _summary(failures: list[Failure], total: int) -> str:

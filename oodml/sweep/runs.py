@@ -1,31 +1,37 @@
-"""The run store: a folder a run, named by the digest of its spec; `result.json` means done."""
+"""The run store: a folder a run, named by the digest of its spec; `result.json` means scored."""
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import platform
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from oodml.errors import FormatError, RunError
-from oodml.methods import Trained
+from oodml.errors import FormatError, RunError, WeightsError
+from oodml.methods import FeatureEncoder, Trained, read_head, write_head
 from oodml.registry import plugins
-from oodml.score import ScoreCard
-from oodml.store import read_json, replacing, write_json, write_text
+from oodml.score import ScoreCard, unite
+from oodml.store import file_digest, read_json, write_json, write_text
 from oodml.sweep.spec import RunSpec
 
+log = logging.getLogger(__name__)
 _PACKAGES = ("oodml", "torch", "torchvision", "numpy", "scipy", "scikit-learn", "pillow")
 
 
 @dataclass(frozen=True, slots=True)
 class RunStore:
-    """`<root>/<2 hex>/<sha256 of the spec>/`: spec, environment, history, weights, result."""
+    """`<root>/<2 hex>/<sha256 of the spec>/`: spec, environment, history, weights, result.
+
+    The model is kept once it is trained, and the result written when it was scored; a result names
+    the model that it is of by its digest.
+    """
 
     root: Path
 
@@ -33,21 +39,79 @@ class RunStore:
         name = spec.digest()
         return self.root / name[:2] / name
 
-    def done(self, spec: RunSpec) -> bool:
-        return (self.folder(spec) / "result.json").exists()
+    def result(self, spec: RunSpec) -> Path:
+        return self.folder(spec) / "result.json"
 
-    def write(self, spec: RunSpec, trained: Trained, card: ScoreCard, seconds: float) -> None:
-        """Everything of a run; the result last. A repeated run writes the same again."""
+    def model(self, spec: RunSpec) -> Path:
+        return self.folder(spec) / "model.safetensors"
+
+    def done(self, spec: RunSpec, metrics: Iterable[str]) -> bool:
+        """Whether the run was scored by all of these metrics."""
+        known = self.metrics(spec)
+        return bool(known) and {*metrics} <= {*known}
+
+    def metrics(self, spec: RunSpec) -> tuple[str, ...]:
+        """What the run was scored by; nothing where it was not yet."""
+        if not self.result(spec).exists():
+            return ()
+        return tuple({name: None for card in self.cards(spec) for name in card.values})
+
+    def encoder(self, spec: RunSpec, d: int) -> FeatureEncoder | None:
+        """The model of a run on vectors `(n, d)`, read again.
+
+        None where none was kept, or what is there is not what was scored: to be trained again.
+        """
+        path = self.model(spec)
+        if not path.exists():
+            return None
+        try:
+            head = read_head(path, d)
+        except WeightsError as error:
+            log.info("%s Trained again: %s", error, spec.label())
+            return None
+        result = read_json(self.result(spec), "result") if self.result(spec).exists() else {}
+        if "model" in result and result["model"] != file_digest(path):
+            log.info("%s is not the model that was scored. Trained again: %s", path, spec.label())
+            return None
+        return head
+
+    def keep(self, spec: RunSpec, trained: Trained) -> None:
+        """What was trained and how; the model last. A repeated run writes the same again."""
         folder = self.folder(spec)
         write_json(folder / "spec.json", "run", spec.to_json())
         write_json(folder / "env.json", "environment", environment())
         lines = (json.dumps(record, allow_nan=False) for record in trained.history)
         write_text(folder / "metrics.jsonl", "".join(f"{line}\n" for line in lines))
-        if state := trained.encoder.state():
-            _write_weights(folder / "model.safetensors", trained, state)
-        (folder / "error.txt").unlink(missing_ok=True)
-        result = {"spec": spec.digest(), "cards": [card.to_json()], "seconds": round(seconds, 3)}
-        write_json(folder / "result.json", "result", result)
+        if trained.encoder.state():
+            write_head(self.model(spec), trained.encoder)
+
+    def write(self, spec: RunSpec, card: ScoreCard, seconds: float) -> None:
+        """The result of the model that was kept, in place of any other."""
+        model = self.model(spec)
+        result = {
+            "spec": spec.digest(),
+            "model": file_digest(model) if model.exists() else None,
+            "cards": [card.to_json()],
+            "seconds": round(seconds, 3),
+        }
+        self._write_result(spec, result)
+
+    def add(self, spec: RunSpec, card: ScoreCard, seconds: float) -> None:
+        """Further metrics of a run that was scored before, and with what they were computed."""
+        result = read_json(self.result(spec), "result")
+        before = self.cards(spec)
+        added = {
+            "metrics": sorted(card.values),
+            "seconds": round(seconds, 3),
+            "environment": environment(),
+        }
+        result["cards"] = [unite(old, card).to_json() for old in before]
+        result["added"] = [*result.get("added", []), added]
+        self._write_result(spec, result)
+
+    def _write_result(self, spec: RunSpec, result: dict[str, Any]) -> None:
+        write_json(self.result(spec), "result", result)
+        (self.folder(spec) / "error.txt").unlink(missing_ok=True)
 
     def fail(self, spec: RunSpec, text: str) -> Path:
         """Keep why a run failed; its path."""
@@ -56,7 +120,7 @@ class RunStore:
         return path
 
     def cards(self, spec: RunSpec) -> list[ScoreCard]:
-        return _read_cards(self.folder(spec) / "result.json")
+        return _read_cards(self.result(spec))
 
     def all_cards(self) -> list[ScoreCard]:
         """The cards of every finished run, in the order of their digests."""
@@ -69,9 +133,13 @@ class RunStore:
 
 
 def read_cards(roots: Iterable[Path]) -> list[ScoreCard]:
-    """The cards of several stores; a run that two of them hold counts once."""
+    """The cards of several stores; a run that two of them hold counts once, as the fuller card."""
     cards = [card for root in roots for card in RunStore(root).all_cards()]
-    unique = {(c.spec, c.rank, c.episode, c.shots): c for c in cards}
+    unique: dict[tuple[Any, ...], ScoreCard] = {}
+    for card in cards:
+        key = (card.spec, card.rank, card.episode, card.shots)
+        if key not in unique or len(card.values) >= len(unique[key].values):
+            unique[key] = card
     if not unique:
         raise RunError("There are no finished runs here; start some with oodml run.")
     return list(unique.values())
@@ -83,14 +151,6 @@ def _read_cards(path: Path) -> list[ScoreCard]:
         return [ScoreCard.from_json(card) for card in record["cards"]]
     except (KeyError, TypeError, FormatError) as error:
         raise FormatError(f"{path}: {error}; remove that folder and run again.") from None
-
-
-def _write_weights(path: Path, trained: Trained, state: Mapping[str, Any]) -> None:
-    from safetensors.torch import save_file
-
-    tensors = {key: value.detach().cpu().contiguous() for key, value in state.items()}
-    with replacing(path) as temporary:
-        save_file(tensors, temporary, metadata={"arch": trained.encoder.spec.arch})
 
 
 def environment() -> dict[str, Any]:

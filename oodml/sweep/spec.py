@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from oodml.errors import FormatError
+from oodml.split import Part
 from oodml.store import canonical_json, digest
 
 
@@ -16,9 +17,10 @@ class RunSpec:
 
     `features` is the digest of the vectors, `encoder` the identity of what made them, where that is
     known. `plugin` is the sha256 of the plug-in file that the method is from, None for others; data
-    and splits are here by their content, wherever they are from. It holds no path and no host.
-    Fields that are None are not part of the digest, so that a later version can add one and keep
-    every earlier result.
+    and splits are here by their content, wherever they are from. It holds no path and no host. The
+    metrics are not part of it: a run is a training, and what is measured on it can be added. Fields
+    that are None are not part of the digest, so that a later version can add one and keep every
+    earlier result; `swapped` is True or None.
     """
 
     content_fingerprint: str
@@ -39,6 +41,15 @@ class RunSpec:
     shots: int | None = None
     control: int | None = None
     plugin: str | None = None
+    swapped: bool | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "swapped", self.swapped or None)
+
+    @property
+    def part(self) -> Part:
+        """What of the sequence is trained and tested on."""
+        return Part(self.rank, self.control, bool(self.swapped))
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -55,10 +66,9 @@ class RunSpec:
         return digest({key: value for key, value in self.to_json().items() if value is not None})
 
     def label(self) -> str:
-        """A short text for people: method, split, control, seed."""
-        control = "" if self.control is None else f", control {self.control}"
+        """A short text for people: method, split, control, swapped, seed."""
         seed = "" if self.seed is None else f", seed {self.seed}"
-        return f"{method_label(self.method, self.parameters)}, split {self.rank}{control}{seed}"
+        return f"{method_label(self.method, self.parameters)}, split {self.part}{seed}"
 
 
 def method_label(method: str, parameters: Mapping[str, Any]) -> str:
