@@ -280,7 +280,9 @@ def test_a_file_that_changes_under_way_stops_its_runs(mine: Path, tmp_path: Path
     vectors = toy_embeddings(12)
     sequence = oodml.build_splits(vectors, levels=2)
     sweep, store = Sweep(("axes",), budget=Budget(steps=1)), RunStore(tmp_path / "runs")
-    job = plan_jobs(sweep.specs(vectors, sequence), vectors, sequence, store)[0]
+    job = plan_jobs(
+        sweep.specs(vectors, sequence), vectors, sequence, store, metrics=("recall@1",)
+    )[0]
     mine.write_text(PLUGIN + "\n# another text\n")
     failure = carry_out(job)
     assert failure is not None
