@@ -9,11 +9,13 @@ BIN := $(VENV)/bin
 demo: $(VENV)/core
 	$(BIN)/oodml demo
 
+# The fast tests in two processes of one thread each; the slow ones, which kill, time and fill the
+# memory, one after the other with all cores.
 test: $(VENV)/dev
-	$(BIN)/python -m pytest -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
 
-test-all: $(VENV)/dev
-	$(BIN)/python -m pytest
+test-all: test
+	$(BIN)/python -m pytest -m slow
 
 lint: $(VENV)/dev
 	$(BIN)/ruff check

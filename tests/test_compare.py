@@ -131,7 +131,7 @@ def test_a_difference_equals_the_slow_one(seeds):
 
 def test_pairing_finds_what_the_intervals_of_single_methods_hide():
     """The classes are of very different difficulty, but the same for both methods."""
-    easy = make_cards("a", 0.60, (0,), spread=0.3, classes=60)
+    easy = make_cards("a", 0.60, (None,), spread=0.3, classes=60)
     better = [
         replace(
             card,
@@ -236,6 +236,19 @@ def test_what_cannot_be_compared_is_one_sentence():
     one = compare_methods(make_cards())
     assert (one.differences, one.order) == ((), None)
     assert one.places[0].best == one.places[0].worst == 1
+
+
+def test_one_seed_is_not_tested():
+    """Nothing is known of the luck of seeds; a deterministic method has none."""
+    cards = [*several(0.9, seeds=(0,)), *make_cards("b", 0.2), *make_cards("frozen", 0.5, (None,))]
+    comparison = compare_methods(cards)
+    for pair in comparison.differences:
+        alone = "a" in (pair.one, pair.other)
+        assert (pair.p is None) == (pair.adjusted is None) == alone
+        assert pair.significant != alone
+        assert pair.ags.low is not None
+    places = {place.method: str(place) for place in comparison.places}
+    assert places == {"a": "1–3", "frozen": "1–2", "b": "2–3"}
 
 
 def test_without_intervals_nothing_is_significant():

@@ -331,6 +331,7 @@ def real(test_data: Path, name: str) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 def test_the_known_flaws_of_cars196_are_found(test_data: Path) -> None:
     """11 files are there twice, under two labels; 9 more photos were seen by eye to be the same."""
     found = real(test_data, "cars196_half")

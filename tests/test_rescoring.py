@@ -272,6 +272,7 @@ def test_a_metric_that_fails_leaves_the_result(
     assert records(run_sweep(vectors, sequence, sweep, store)) == records(first)
 
 
+@pytest.mark.slow
 def test_a_kill_leaves_the_old_result(
     tmp_path: Path, vectors: EmbeddingSet, sequence: SplitSequence
 ) -> None:

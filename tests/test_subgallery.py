@@ -78,6 +78,7 @@ def test_queries_that_are_not_in_the_gallery():
         assert found == pytest.approx(oracles.recall_among(ahead, 1, 2))
 
 
+@pytest.mark.slow
 def test_many_classes_stay_exact():
     """Binomials of thousands of classes do not overflow: k = 64 of 1,500 classes."""
     vectors, labels = clustered(1500, 2, 16)

@@ -145,6 +145,7 @@ def test_serial_and_local_give_the_same(
     assert [c.to_json() for c in serial] == [c.to_json() for c in local]
 
 
+@pytest.mark.slow
 def test_workers_that_die_lose_nothing(
     tmp_path: Path, vectors: EmbeddingSet, sequence: SplitSequence, sweep: Sweep
 ) -> None:
@@ -356,6 +357,7 @@ def test_progress_is_told_as_runs_end(
     assert seen == [(n, 9, n) for n in range(1, 10)]
 
 
+@pytest.mark.slow
 def test_workers_end_with_their_parent(tmp_path: Path) -> None:
     """A parent that is killed leaves no worker behind."""
     code = (

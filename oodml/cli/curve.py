@@ -148,13 +148,7 @@ def _comparison(
 def _echo(curves: Sequence[Curve], comparison: Comparison | None) -> None:
     from oodml.curve import labels
     from oodml.plot import value_label
-    from oodml.report import (
-        control_table,
-        difference_table,
-        order_text,
-        summary_table,
-        text_table,
-    )
+    from oodml.report import control_table, summary_table, text_table
 
     header, *rows = text_table(curves)
     what = value_label(curves[0])
@@ -167,17 +161,25 @@ def _echo(curves: Sequence[Curve], comparison: Comparison | None) -> None:
         header, rows, title="Slope and retention from the first split to the last; places by AGS"
     )
     if comparison:
-        header, *rows = difference_table(comparison)
-        echo_table(header, rows, title="Methods against each other, on the same test classes")
-        if comparison.left_out:
-            click.echo(f"{comparison.left_out} pairs were scored on different queries: left out.")
-        if comparison.order:
-            click.echo(order_text(comparison.order))
+        _echo_comparison(comparison)
     for name, entry in zip(labels(curves), curves, strict=True):
         if entry.note:
             click.echo(f"{name}: {entry.note}")
     for terms in sorted({entry.terms for entry in curves if entry.terms}):
         click.echo(f"Terms of use of the data: {terms}.")
+
+
+def _echo_comparison(comparison: Comparison) -> None:
+    from oodml.report import difference_table, order_text
+
+    header, *rows = difference_table(comparison)
+    echo_table(header, rows, title="Methods against each other, on the same test classes")
+    if any(pair.p is None for pair in comparison.differences):
+        click.echo("No p where a method has one seed, or no interval: give two seeds or more.")
+    if comparison.left_out:
+        click.echo(f"{comparison.left_out} pairs were scored on different queries: left out.")
+    if comparison.order:
+        click.echo(order_text(comparison.order))
 
 
 def _show_sequences(
