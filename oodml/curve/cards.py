@@ -22,13 +22,7 @@ def together(cards: Sequence[ScoreCard], metric: str) -> tuple[list[ScoreCard], 
 
     Raises where they cannot share a figure.
     """
-    if all(card.control is not None for card in cards):
-        there = "only cards of controls" if cards else "no score cards to draw a curve of"
-        raise RunError(f"There are {there}; run or score something first.")
-    _agree("data set", {card.dataset for card in cards})
-    _agree("images (content fingerprint)", {card.content_fingerprint[:12] for card in cards})
-    _agree("metric version", {card.metric_version for card in cards})
-    _agree("who is searched for (roles)", {card.roles for card in cards})
+    require_alike(cards)
     for part in {(card.sequence, card.rank, card.control) for card in cards}:
         same = [card for card in cards if (card.sequence, card.rank, card.control) == part]
         _agree(f"shift of {_part_text(*part[1:])}", {card.shift for card in same})
@@ -39,6 +33,17 @@ def together(cards: Sequence[ScoreCard], metric: str) -> tuple[list[ScoreCard], 
         if first == second:
             raise RunError(f"Two score cards are of the same run, {first}; give each of them once.")
     return [c for c in cards if c.control is None], [c for c in cards if c.control is not None]
+
+
+def require_alike(cards: Sequence[ScoreCard]) -> None:
+    """Raise `RunError` unless there are cards, of the same images scored in the same way."""
+    if all(card.control is not None for card in cards):
+        there = "only cards of controls" if cards else "no score cards to draw a curve of"
+        raise RunError(f"There are {there}; run or score something first.")
+    _agree("data set", {card.dataset for card in cards})
+    _agree("images (content fingerprint)", {card.content_fingerprint[:12] for card in cards})
+    _agree("metric version", {card.metric_version for card in cards})
+    _agree("who is searched for (roles)", {card.roles for card in cards})
 
 
 def require_one_excess(cards: Iterable[ScoreCard]) -> None:
@@ -59,7 +64,7 @@ def _agree(what: str, found: set[Any]) -> None:
     if len(found) > 1:
         raise RunError(
             f"The cards differ in {what}: {sorted(found, key=str)}; curves are comparable under "
-            "one only."
+            "one only: draw them apart, from run stores of their own."
         )
 
 

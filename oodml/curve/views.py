@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from math import inf
 
+from oodml.curve.cards import require_alike
 from oodml.curve.curves import REFERENCE, View
 from oodml.curve.results import Results, gather, minus
 from oodml.errors import RunError
@@ -43,6 +44,7 @@ def view_results(
 
     Raises `RunError` as `gather` does, and where a view lacks what it needs.
     """
+    require_alike(cards)
     return _seen(gather(cards, metric_of(cards, metric, view), partial=partial), view)
 
 
