@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from oodml.curve import REFERENCE, Axis, Curve, Estimate, labels
-from oodml.plot.style import COLOURS, GREY, INK, MARKERS, styled
+from oodml.plot.style import COLOURS, GREY, INK, MARKERS, settle, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -63,9 +63,7 @@ def plot_curves(
         axes.set_ylabel(value_label(curves[0]))
         axes.tick_params(length=3, width=0.7)
         add_legend(figure, lines, title)
-        # What is laid out once does not move when it is drawn again.
-        figure.draw_without_rendering()
-        figure.set_layout_engine("none")
+        settle(figure)
     return figure
 
 

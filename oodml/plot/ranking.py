@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from oodml.curve import Comparison, Curve, Estimate, Place, labels
 from oodml.plot.curves import ags_text, metric_label
-from oodml.plot.style import COLOURS, styled
+from oodml.plot.style import COLOURS, settle, styled
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -47,8 +47,7 @@ def plot_ranking(
         right.spines["right"].set_visible(False)
         if title:
             axes.set_title(title, loc="left", fontsize=9.5, fontweight="bold")
-        figure.draw_without_rendering()
-        figure.set_layout_engine("none")
+        settle(figure)
     return figure
 
 

@@ -15,7 +15,7 @@ from oodml.plot.curves import (
     shift_label,
     value_label,
 )
-from oodml.plot.style import styled
+from oodml.plot.style import settle, styled
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -43,6 +43,5 @@ def plot_sequences(spreads: Sequence[Spread], *, title: str | None = None) -> Fi
         axes.set_ylabel(value_label(firsts[0]))
         axes.tick_params(length=3, width=0.7)
         add_legend(figure, lines, title)
-        figure.draw_without_rendering()
-        figure.set_layout_engine("none")
+        settle(figure)
     return figure

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from oodml.plot.style import COLOURS, GREY, styled
+from oodml.plot.style import COLOURS, GREY, settle, styled
 from oodml.shift import ClassMoments
 from oodml.split import Split, SplitSequence
 
@@ -47,8 +47,7 @@ def plot_sides(sequence: SplitSequence, moments: ClassMoments) -> Figure:
             for handle, name in zip(*axes.get_legend_handles_labels(), strict=True)
         }
         figure.legend(named.values(), named.keys(), loc="outside upper left", ncols=3)
-        figure.draw_without_rendering()
-        figure.set_layout_engine("none")
+        settle(figure)
     return figure
 
 

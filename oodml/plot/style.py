@@ -67,6 +67,12 @@ def styled() -> Iterator[None]:
         yield
 
 
+def settle(figure: Figure) -> None:
+    """Lay the figure out once and for all: what is settled does not move when it is drawn again."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+
+
 def figure_bytes(figure: Figure, kind: Kind) -> bytes:
     """The figure as a file of this kind; the same figure gives the same bytes.
 
