@@ -99,6 +99,22 @@ def test_frozen_comes_first_then_the_highest_ags():
     ]
 
 
+def test_of_a_distance_the_lowest_ags_comes_first():
+    cards = [
+        replace(card, sums={}, others={"intra": card.values["recall@1"]})
+        for card in [*make_cards("high", 0.7), *make_cards("low", 0.3)]
+    ]
+    assert [curve.method for curve in build_curves(cards, "intra")] == ["low", "high"]
+
+
+def test_controls_without_the_metric_stay_out():
+    cards = [replace(c, others={"nmi": 0.5}) for c in make_cards()]
+    controls = [replace(card, control=0) for card in make_cards()]
+    curve = build_curve([*cards, *controls], "nmi")
+    assert np.isnan(curve.control).all()
+    assert not np.isnan(build_curve([*cards, *controls]).control).any()
+
+
 def test_a_curve_for_each_method_encoder_protocol_and_shots():
     cards = make_cards()
     others = [

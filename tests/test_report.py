@@ -249,6 +249,29 @@ def test_the_lead_names_the_highest_ags_and_speaks_of_what_is_there():
     assert "frozen falls from 0.640" in make_page(make_curve("frozen"))
 
 
+def test_of_a_distance_the_lead_names_the_lowest():
+    curves = [make_curve(name, start, metric="intra") for name, start in (("a", 0.7), ("b", 0.5))]
+    assert "b (lowest AGS) falls from 0.500" in make_page(*curves)
+    losses = [
+        make_curve("a", ags_start, area=area)
+        for ags_start, area in ((0.6, None), (0.5, Estimate(-0.1)))
+    ]
+    assert "(highest AGS) falls from 0.500" in make_page(*losses)
+
+
+def test_rows_of_the_csv_tell_curves_apart():
+    curves, comparison = compared()
+    rows = list(number_table(curves, comparison))
+    assert {row["label"] for row in rows} == {"good", "poor"}
+    assert {(row["label"], row["place_best"], row["place_worst"]) for row in rows} == {
+        ("good", 1, 1),
+        ("poor", 2, 2),
+    }
+    two = [make_curve(budget={"steps": 5}), make_curve(budget={"steps": 9}, note="one seed")]
+    found = {(row["label"], row["budget"], row["note"]) for row in number_table(two)}
+    assert found == {("steps 5", "steps 5", ""), ("steps 9", "steps 9", "one seed")}
+
+
 def test_names_cannot_smuggle_markup_in():
     evil = '<script>alert("1")</script>&'
     curves = [make_curve(evil, note=evil, dataset=evil, metric=evil)]

@@ -64,7 +64,7 @@ def test_what_is_no_set_of_sequences_is_one_sentence():
     with pytest.raises(RunError, match="There are 1 sequences"):
         across_sequences(cards_of(1))
     mixed = [replace(c, search="ooDML") if c.sequence[0] == "0" else c for c in cards_of()]
-    with pytest.raises(RunError, match="two or more of one search"):
+    with pytest.raises(RunError, match="two or more of one known search"):
         across_sequences(mixed)
     some = [c for c in cards_of(methods=("a", "b")) if (c.method, c.sequence[0]) != ("b", "2")]
     with pytest.raises(RunError, match="'b' has results on 2 of 3 sequences"):
@@ -75,3 +75,13 @@ def test_what_is_no_set_of_sequences_is_one_sentence():
         across_sequences([replace(card, shift=None) for card in cards_of()])
     with pytest.raises(RunError, match="differ in data set"):
         across_sequences([*cards_of(), *(replace(c, dataset="x") for c in make_cards("a"))])
+    with pytest.raises(RunError, match="of one known search"):
+        across_sequences([replace(card, search=None) for card in cards_of()])
+
+
+def test_of_a_distance_the_lowest_comes_first():
+    cards = [
+        replace(card, sums={}, others={"intra": card.values["recall@1"]})
+        for card in cards_of(methods=("high", "low"))
+    ]
+    assert [spread.label for spread in across_sequences(cards, "intra")] == ["low", "high"]

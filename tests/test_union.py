@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ import oodml
 from oodml.errors import RunError
 from oodml.score import ScoreCard, Subject, score_split, unite
 from oodml.score.union import BY_METRIC
+from oodml.sweep import read_cards
 
 
 def test_every_field_by_metric_is_united() -> None:
@@ -43,3 +45,19 @@ def test_cards_of_other_queries_are_not_united() -> None:
     for name, other in others.items():
         with pytest.raises(RunError, match=f"'frozen', rank 1, differ in .*{name}"):
             unite(one, other)
+
+
+def test_stores_with_other_metrics_of_a_run_are_read_as_one(tmp_path: Path) -> None:
+    vectors = toy_embeddings(12)
+    sequence = oodml.build_splits(vectors, levels=2)
+    for name in ("map@r", "nmi"):
+        oodml.run_methods(
+            vectors,
+            sequence,
+            methods=["frozen"],
+            metrics=["recall@1", name],
+            store=tmp_path / name,
+        )
+    cards = read_cards([tmp_path / "map@r", tmp_path / "nmi"])
+    assert len(cards) == len(sequence.splits)
+    assert all({*card.values} == {"recall@1", "map@r", "nmi"} for card in cards)

@@ -95,6 +95,7 @@ def test_retention_is_undefined_at_chance_and_unsure_near_it():
     found = build_curve(near).retention
     assert found.value is not None
     assert found.low is None
+    assert "no interval of retention" in build_curve(near).note
     assert build_curve([replace(card, chance={}) for card in TRAINED]).retention is None
 
 
@@ -151,6 +152,12 @@ def test_minus_frozen_needs_the_frozen_encoder_on_the_same_queries():
     other = [replace(card, encoder="oodml:pixels") for card in FROZEN]
     with pytest.raises(RunError, match="'oodml:hog' to compare"):
         build_curves([*TRAINED, *other], view="minus-frozen")
+    short = [card for card in FROZEN if card.rank < 4]
+    with pytest.raises(RunError, match="frozen has no results at rank 4"):
+        build_curves([*TRAINED, *short], view="minus-frozen", partial=True)
+    both = [*FROZEN, *(replace(card, swapped=True) for card in FROZEN)]
+    with pytest.raises(RunError, match="run both alike"):
+        build_curves([*TRAINED, *both], view="minus-frozen")
     fewer = [replace(card, counts=card.counts + 1) for card in FROZEN]
     with pytest.raises(RunError, match="different queries"):
         build_curves([*TRAINED, *fewer], view="minus-frozen")
@@ -173,6 +180,9 @@ def test_equal_galleries_show_recall_in_galleries_of_m_classes():
     some = [*cards[:5], *TRAINED[5:]]
     with pytest.raises(RunError, match=r"oodml run --metric 'recall@1\|15' adds it"):
         build_curve(some, view="equal-galleries")
+    nmi = [replace(card, others={"nmi": 0.5}) for card in TRAINED]
+    with pytest.raises(RunError, match="Only recall@k has a value for galleries of equal size"):
+        build_curve(nmi, "nmi", view="equal-galleries")
 
 
 # What a curve is drawn against -------------------------------------------------------------------
@@ -205,6 +215,10 @@ def test_both_directions_are_averaged_within_a_seed():
     np.testing.assert_allclose(curve.mean, np.mean([way.mean for way in ways], axis=0))
     assert curve.ags == pytest.approx(np.mean([way.ags for way in ways]))
     assert curve.seeds == (0, 1, 2)
+    assert curve.note == "both directions averaged"
+    some = [card for card in back if card.seed == 0]
+    with pytest.raises(RunError, match="no results of seed 1 the other way round, seed 2 the"):
+        build_curve([*TRAINED, *some])
     classes = {c for card in [*TRAINED, *back] if card.rank == 1 for c in card.classes}
     assert curve.classes[0] == len(classes)
 
@@ -216,5 +230,9 @@ def test_a_saturated_split_is_said_to_be_no_certainty():
     ]
     curve = build_curve(full)
     assert (curve.low[0], curve.high[0]) == (1, 1)
-    assert "all queries score the same at rank 1" in curve.note
-    assert "all queries" not in build_curve(TRAINED).note
+    assert "all classes score the same at rank 1" in curve.note
+    assert "all classes" not in build_curve(TRAINED).note
+    frozen = [replace(c, method="frozen", seed=None) for c in full if c.seed == 0]
+    (gain,) = build_curves([*full, *frozen], view="minus-frozen")
+    assert (gain.mean[0], gain.low[0], gain.high[0]) == (0, 0, 0)
+    assert "all classes score the same at rank 1" in gain.note

@@ -86,15 +86,16 @@ def curve(
     figures = outputs or (() if as_json else (Path("curve.svg"), Path("curve.png")))
     for target in (*figures, *((ranking,) if ranking else ())):
         figure_kind(target)
-    cards = [card for card in read_cards(runs) if card.content_fingerprint.startswith(content)]
+    cards = read_cards(runs)
     if all_sequences:
         if partial or ranking or sequence or x != "shift":
             raise click.UsageError(
                 "--all-sequences goes with --metric, --view, --content, -o, --csv and --json only."
             )
-        _show_sequences(cards, metric, view, figures, csv_file, as_json=as_json)
+        chosen = [card for card in cards if card.content_fingerprint.startswith(content)]
+        _show_sequences(chosen, metric, view, figures, csv_file, as_json=as_json)
         return
-    chosen = _of_one_sequence(cards, sequence)
+    chosen = _of_one_sequence(cards, sequence, content)
     shown = {"x": x, "view": view, "partial": partial}
     _show(chosen, metric, shown, figures, ranking, csv_file, as_json=as_json)
 
@@ -118,13 +119,14 @@ def _show(
     curves = curves_of(results, view, shown["x"])
     comparison = _comparison(results, curves, view)
     if ranking and comparison is None:
-        raise RunError(f"There is nothing to rank for {ranking}: it needs two methods with AGS.")
+        why = "there must be two methods, and each needs an AGS"
+        raise RunError(f"There is nothing to rank for {ranking}: {why}.")
     title = curves[0].dataset
     written = _write_figures(plot_curves(curves, title=title), figures)
     if ranking and comparison:
         written += _write_figures(plot_ranking(curves, comparison, title=title), [ranking])
     if csv_file:
-        written += _write_tables(csv_file, list(number_table(curves)), comparison)
+        written += _write_tables(csv_file, list(number_table(curves, comparison)), comparison)
     if as_json:
         record = {"metric": curves[0].metric, "view": curves[0].view}
         entries = [entry.to_json() for entry in curves]
@@ -247,9 +249,13 @@ def _write_csv(target: Path, rows: Sequence[Mapping[str, Any]]) -> list[Path]:
     return [target]
 
 
-def _of_one_sequence(cards: list[ScoreCard], sequence: str) -> list[ScoreCard]:
+def _of_one_sequence(cards: list[ScoreCard], sequence: str, content: str) -> list[ScoreCard]:
     """The cards of one sequence on the same images; curves never mix them."""
-    chosen = [card for card in cards if card.sequence.startswith(sequence)]
+    chosen = [
+        card
+        for card in cards
+        if card.sequence.startswith(sequence) and card.content_fingerprint.startswith(content)
+    ]
     found = {(card.sequence, card.content_fingerprint) for card in chosen}
     if len(found) != 1:
         known = {(c.sequence[:12], c.content_fingerprint[:12], c.dataset) for c in cards}

@@ -9,7 +9,7 @@ from oodml.curve.compare import (
     compare_results,
     gains,
 )
-from oodml.curve.curves import REFERENCE, Axis, Curve, View, against, labels
+from oodml.curve.curves import REFERENCE, Axis, Curve, View, against, labels, sign_of
 from oodml.curve.estimates import Estimate
 from oodml.curve.multiple import benjamini_hochberg, holm
 from oodml.curve.order import OrderChange
@@ -45,6 +45,7 @@ __all__ = [
     "labels",
     "rank_correlation",
     "retention",
+    "sign_of",
     "slope",
     "view_results",
 ]

@@ -93,7 +93,7 @@ def curve_of(results: Results, view: View = "raw") -> Curve:
         area=None if undefined else area_of(results, span),
         slope=None if undefined else slope_of(results),
         retention=None if undefined else retention_of(results),
-        note="; ".join([*_limits(results, span), *undefined]),
+        note="; ".join([*_limits(results, points), *undefined]),
         view=view,
         excess=results.excess,
         terms=first.terms,
@@ -160,12 +160,18 @@ def retention_of(results: Results) -> Estimate | None:
     if np.isnan(value):
         return None
     drawn = resampled(results)
-    starts = results.values[:, 0] if drawn is None else [*results.values[:, 0], *drawn[:, 0]]
-    # Where the start is not surely above chance, the ratio may be anything.
-    if drawn is None or (np.asarray(starts) <= results.chance[0]).any():
+    if drawn is None or _unsure_start(results):
         return Estimate(value)
     units = retentions(results.values, results.chance)
     return estimate(value, retentions(drawn, results.chance), results.union, units)
+
+
+def _unsure_start(results: Results) -> bool:
+    """Whether other classes or seeds may put the first split to chance, and retention anywhere."""
+    if results.replicates is None or np.isnan(results.chance[0]):
+        return False
+    starts = np.concatenate([results.values[:, 0], results.replicates[:, 0]])
+    return bool((starts <= results.chance[0]).any())
 
 
 # What a curve cannot say -------------------------------------------------------------------------
@@ -183,32 +189,34 @@ def _undefined(results: Results) -> list[str]:
     return reasons
 
 
-def _limits(results: Results, span: Span) -> list[str]:
+def _limits(results: Results, points: Sequence[Estimate]) -> list[str]:
     """What the intervals leave out."""
     if results.replicates is None:
         why = "is no mean over queries, and some cards have no jackknife"
         return [f"{results.metric} {why}: no intervals"]
     limits = _uncovered(results)
     if single := [r for r, c in zip(results.ranks, results.classes, strict=True) if len(c) < 2]:
-        limits.append(f"one test class at rank {_list(single)}: no interval there")
-    ends = [np.isin(results.values[:, at], span).all() for at in range(len(results.ranks))]
-    if full := [rank for rank, end in zip(results.ranks, ends, strict=True) if end]:
+        limits.append(f"one test class at rank {_list(single)}: no interval there, nor of AGS")
+    if flat := [r for r, point in zip(results.ranks, points, strict=True) if point.error == 0]:
         limits.append(
-            f"all queries score the same at rank {_list(full)}: an interval of no width there is "
+            f"all classes score the same at rank {_list(flat)}: an interval of no width there is "
             "no certainty about other classes"
         )
+    if _unsure_start(results):
+        limits.append("the first split is not surely above chance: no interval of retention")
     return limits
 
 
 def _uncovered(results: Results) -> list[str]:
     episodes = len({card.episode for card in results.cards}) > 1
+    both = ["both directions averaged"] if any(card.swapped for card in results.cards) else []
     covered = "the choice of classes" + (" and of labelled images" if episodes else "")
     seeds = {card.seed for card in results.cards}
     if seeds == {None}:
-        return [f"deterministic: intervals cover {covered} only"]
+        return [*both, f"deterministic: intervals cover {covered} only"]
     if len(seeds) == 1:
-        return [f"one seed: intervals cover {covered} only"]
-    return []
+        return [*both, f"one seed: intervals cover {covered} only"]
+    return [*both, "intervals leave out labelled images that all seeds share"] if episodes else both
 
 
 def _list(ranks: Sequence[int]) -> str:

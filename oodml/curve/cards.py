@@ -26,7 +26,10 @@ def together(cards: Sequence[ScoreCard], metric: str) -> tuple[list[ScoreCard], 
     for part in {(card.sequence, card.rank, card.control) for card in cards}:
         same = [card for card in cards if (card.sequence, card.rank, card.control) == part]
         _agree(f"shift of {_part_text(*part[1:])}", {card.shift for card in same})
-    _check_metric(cards, metric)
+    _check_metric([card for card in cards if card.control is None], metric)
+    controls = [card for card in cards if card.control is not None]
+    if not all(metric in card.values for card in controls):  # they only go along
+        cards = [card for card in cards if card.control is None]
     cards = sorted(cards, key=_card_key)
     keys = [_card_key(card) for card in cards]
     for first, second in pairwise(keys):
@@ -78,8 +81,10 @@ def _check_metric(cards: Sequence[ScoreCard], metric: str) -> None:
     for card in cards:
         if metric not in card.sums and metric not in card.others:
             raise RunError(
-                f"The card of {card.method!r}, rank {card.rank}, lacks the metric {metric!r} that "
-                f"others have; oodml run --metric '{metric}' adds it to finished runs."
+                f"The card of {card.method!r}, rank {card.rank}"
+                f"{', the other way round,' if card.swapped else ''} lacks the metric {metric!r} "
+                f"that others have; oodml run --metric '{metric}'"
+                f"{' --both-ways' if card.swapped else ''} adds it to finished runs."
             )
 
 
@@ -114,6 +119,10 @@ def gaps(cards: Sequence[ScoreCard]) -> list[str]:
     present: dict[Run, set[int]] = {}
     for card in cards:
         present.setdefault(run_of(card), set()).add(card.rank)
+    ways = {run[1:] for run in present}
+    for seed in {run[0] for run in present}:  # each with every episode and direction
+        for way in ways:
+            present.setdefault((seed, *way), set())
     ranks = range(1, max(card.levels for card in cards) + 1)
     lacking: dict[tuple[int, ...], list[Run]] = {}
     for run in sorted(present, key=ordinal):

@@ -11,6 +11,7 @@ import numpy as np
 from oodml.curve.estimates import Estimate, flat
 from oodml.curve.summaries import scaled
 from oodml.errors import RunError
+from oodml.metrics import find_metric
 from oodml.store import frozen
 
 Axis = Literal["shift", "excess", "normalised", "rank"]
@@ -139,13 +140,19 @@ def _along(curve: Curve, axis: Axis) -> np.ndarray[Any, Any]:
     return scaled(curve.shift)
 
 
+def sign_of(metric: str) -> int:
+    """1 where more of a metric is better, -1 where less is."""
+    return 1 if find_metric(metric).higher_is_better else -1
+
+
 def ordered(curves: Sequence[Curve]) -> list[Curve]:
-    """The frozen encoder first, then by AGS from high to low; curves without AGS last."""
+    """The frozen encoder first, then by AGS from the best; curves without AGS last."""
 
     def key(curve: Curve) -> tuple[Any, ...]:
         missing = curve.ags is None
         rest = (curve.method, curve.encoder, curve.protocol, curve.shots or 0)
-        return (curve.method != REFERENCE, missing, -(curve.ags or 0.0), *rest)
+        goodness = 0.0 if curve.ags is None else sign_of(curve.metric) * curve.ags
+        return (curve.method != REFERENCE, missing, -goodness, *rest)
 
     return sorted(curves, key=key)
 

@@ -11,6 +11,7 @@ import numpy as np
 
 Array = np.ndarray[Any, Any]
 LEVEL = 0.95
+ROUNDING = 1e-12  # what is smaller is the rounding of sums, not a number
 REPLICATES = 2000  # of resampled classes; where there are fewer, they are groups of classes
 
 
@@ -72,12 +73,13 @@ def estimate(
     """
     from scipy.special import stdtrit
 
+    value = 0.0 if abs(value) < ROUNDING else value
     class_part = None if replicates is None else _class_part(replicates, classes)
     if class_part is None:
         return Estimate(value)
     parts = [class_part, *(part for row in units if (part := _seed_part(np.asarray(row))))]
     total = sum(variance for variance, _ in parts)
-    if total == 0:
+    if sqrt(total) <= ROUNDING * max(1.0, abs(value)):
         return Estimate(value, 0.0, inf, value, value)
     freedom = 1 / sum((variance / total) ** 2 / df for variance, df in parts)
     error = sqrt(total)

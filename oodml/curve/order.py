@@ -26,9 +26,10 @@ class OrderChange:
     way under other seeds: `ceiling` is the tau between the means of two halves of the seeds on the
     same split, averaged over halvings and over both splits, and `between` the same on different
     splits, one half each; the order changes with the shift as far as `between` is below `ceiling`.
-    Both are None with fewer than two seeds. `best_first` and `best_last` are the best methods, and
-    `changes` is how often they differ when classes are drawn again and seed noise is added (None
-    without class sums).
+    Both are None where a method has a single seed. `best_first` and `best_last` are the best
+    methods, and `changes` is how often they differ when classes are drawn again and seed noise is
+    added (None without class sums, or where a method has a single seed, of whose luck nothing is
+    known).
     """
 
     tau: float | None
@@ -42,12 +43,17 @@ class OrderChange:
 def order_change(
     results: Sequence[Results], names: Sequence[str], *, higher_is_better: bool = True
 ) -> OrderChange | None:
-    """The change of order among methods; None where there are fewer than two, or one split."""
+    """The change of order among methods; None for fewer than two, for one split, and where methods
+    were scored on different queries.
+    """
     if len(results) < 2 or len(results[0].ranks) < 2:
         return None
+    if len({found.queries for found in results}) > 1:
+        return None
     sign = 1 if higher_is_better else -1
-    means = np.stack([found.mean[[0, -1]] for found in results]) * sign  # (methods, 2)
-    ceiling, between = _halves(results)
+    means = np.stack([_ends(found.values) for found in results]) * sign  # (methods, 2)
+    unsure = any(found.one_seed for found in results)
+    ceiling, between = (None, None) if unsure else _halves(results)
     best = means.argmax(axis=0)
     return OrderChange(
         tau=_tau(means[:, 0], means[:, 1]),
@@ -55,7 +61,7 @@ def order_change(
         between=between,
         best_first=names[best[0]],
         best_last=names[best[1]],
-        changes=_changes(results, sign),
+        changes=None if unsure else _changes(results, sign),
     )
 
 
@@ -70,22 +76,27 @@ def _tau(one: Array, other: Array) -> float | None:
 
 def _halves(results: Sequence[Results]) -> tuple[float | None, float | None]:
     """Mean tau between halves of the seeds, on the same split and on different ones."""
-    seeded = [{*found.units} for found in results if len(found.units) > 1]
-    shared = sorted(set.intersection(*seeded), key=str) if seeded else []
+    seeded = [{*found.seeds} for found in results if found.seeds]
+    shared = sorted(set.intersection(*seeded)) if seeded else []
     if len(shared) < 2:
         return None, None
     same, across = [], []
     for one, other in _halvings(shared):
-        a, b = (np.stack([_ends(found, half) for found in results]) for half in (one, other))
+        a, b = (np.stack([_half(found, half) for found in results]) for half in (one, other))
         same += [_tau(a[:, end], b[:, end]) for end in (0, 1)]
         across += [_tau(a[:, 0], b[:, 1]), _tau(b[:, 0], a[:, 1])]
     return _mean(same), _mean(across)
 
 
-def _ends(results: Results, half: Sequence[Any]) -> Array:
-    """Means at the first and the last split over some units; all where there is only one."""
-    rows = [results.units.index(unit) for unit in half] if len(results.units) > 1 else [0]
-    return np.asarray(results.values[rows][:, [0, -1]].mean(axis=0))
+def _half(results: Results, seeds: Sequence[int]) -> Array:
+    """Means at the first and the last split over some seeds; over all units where none is drawn."""
+    rows = [results.units.index(seed) for seed in seeds] if results.seeds else slice(None)
+    return _ends(results.values[rows])
+
+
+def _ends(values: Array) -> Array:
+    """Means of units (U, K) at the first and the last split, without the rounding of sums."""
+    return np.asarray(np.round(values[:, [0, -1]].mean(axis=0), 12))
 
 
 def _halvings(units: Sequence[Any]) -> Iterator[tuple[tuple[Any, ...], tuple[Any, ...]]]:
@@ -122,8 +133,8 @@ def _changes(results: Sequence[Results], sign: int) -> float | None:
 
 
 def _seed_errors(results: Results) -> Array:
-    """The standard error that seeds leave at the first and the last split; 0 for one seed."""
-    if len(results.units) < 2:
+    """The standard error that seeds leave at the first and the last split; 0 without seeds."""
+    if not results.seeds:
         return np.zeros(2)
     values = results.values[:, [0, -1]]
     return np.asarray(values.std(axis=0, ddof=1) / np.sqrt(len(values)))

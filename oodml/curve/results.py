@@ -48,6 +48,16 @@ class Results:
         return np.asarray(np.nanmean(self.values, axis=0))
 
     @property
+    def seeds(self) -> tuple[int, ...]:
+        """The training seeds; empty for a deterministic method."""
+        return tuple(sorted({card.seed for card in self.cards if card.seed is not None}))
+
+    @property
+    def one_seed(self) -> bool:
+        """Whether a method that depends on its seed has one only: its luck is not known."""
+        return len(self.seeds) == 1
+
+    @property
     def union(self) -> int:
         """How many classes are queried at any rank."""
         return len(frozenset[str]().union(*self.classes))
@@ -178,10 +188,12 @@ def minus(own: Results, reference: Results) -> Results:
     the same for both, and so is not known of the difference. Raises `RunError`.
     """
     ours, theirs = own.cards[0].method, reference.cards[0].method
-    if not own.queries <= reference.queries:
+    if absent := [str(rank) for rank in own.ranks if rank not in reference.ranks]:
+        raise RunError(f"{theirs} has no results at rank {', '.join(absent)}; run it there too.")
+    if own.queries != {query for query in reference.queries if query[0] in own.ranks}:
         raise RunError(
             f"{ours!r} and {theirs!r} were scored on different queries; a difference needs the "
-            "same test images for both at every rank."
+            "same test images, episodes and directions for both: run both alike."
         )
     if len(reference.units) > 1 and reference.cards[0].seed is not None:
         raise RunError(f"{theirs!r} has several seeds; a reference is one deterministic method.")

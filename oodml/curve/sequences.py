@@ -11,7 +11,7 @@ import numpy as np
 
 from oodml.curve.build import curve_of, resampled
 from oodml.curve.cards import curve_key
-from oodml.curve.curves import REFERENCE, Curve, View, labels
+from oodml.curve.curves import REFERENCE, Curve, View, labels, sign_of
 from oodml.curve.estimates import Estimate, estimate
 from oodml.curve.results import Results
 from oodml.curve.summaries import areas
@@ -55,15 +55,16 @@ def across_sequences(
     """What each method comes to over all sequences that the cards are of, as equals.
 
     The sequences must be of the same data and search, and every method must have run on all of
-    them. The frozen encoder comes first, then the highest AGS.
+    them. The frozen encoder comes first, then the best AGS.
     """
     results = view_results(cards, metric, view)
     sequences = sorted({found.cards[0].sequence for found in results})
     searches = {(card.search, card.measure, card.levels) for card in cards}
-    if len(sequences) < 2 or len(searches) > 1:
+    if len(sequences) < 2 or len(searches) > 1 or None in {card.search for card in cards}:
         raise RunError(
             f"There are {len(sequences)} sequences, of (search, measure, splits) "
-            f"{sorted(searches, key=str)}; expected two or more of one search."
+            f"{sorted(searches, key=str)}; expected two or more of one known search: build some "
+            "with other seeds (oodml splits build --seed), and run on them into one store."
         )
     methods: dict[tuple[Any, ...], list[Results]] = {}
     for found in results:
@@ -77,7 +78,8 @@ def across_sequences(
     names = labels([rows[0].cards[0] for rows in methods.values()])
     pairs = zip(names, methods.values(), strict=True)
     spreads = [_spread(name, rows, view) for name, rows in pairs]
-    return sorted(spreads, key=lambda s: (s.curves[0].method != REFERENCE, -s.ags.value))
+    sign = sign_of(spreads[0].metric)
+    return sorted(spreads, key=lambda s: (s.curves[0].method != REFERENCE, -sign * s.ags.value))
 
 
 def _spread(label: str, rows: Sequence[Results], view: View) -> Spread:

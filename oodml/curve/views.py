@@ -30,6 +30,11 @@ def metric_of(cards: Sequence[ScoreCard], metric: str, view: View) -> str:
     ]
     if common := set.intersection(*sizes) if sizes else set():
         return f"{metric}|{max(common)}"
+    if not metric.startswith("recall@"):
+        raise RunError(
+            f"Only recall@k has a value for galleries of equal size, not {metric!r}; give "
+            "--metric recall@1."
+        )
     fewest = min((len(card.classes) for card in cards), default=1)
     raise RunError(
         f"The cards do not say {metric} in galleries of equal size; oodml run --metric "

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from oodml.curve import Comparison, Curve, Estimate, Place, labels
-from oodml.plot.curves import ags_text, metric_label
-from oodml.plot.style import COLOURS, settle, styled
+from oodml.curve import Comparison, Curve, labels
+from oodml.plot.curves import ags_text, value_label
+from oodml.plot.style import COLOURS, GREY, settle, styled
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -24,6 +24,7 @@ def plot_ranking(
     their test classes: the places come from paired differences. Methods without AGS are left out.
     """
     named = dict(zip(labels(curves), curves, strict=True))
+    signed = curves[0].view == "minus-frozen"
     rows = [(place, named[place.method].area) for place in comparison.places]
     with styled():
         from matplotlib.figure import Figure
@@ -40,16 +41,15 @@ def plot_ranking(
         axes.set_ylim(len(rows) - 0.4, -0.6)
         axes.grid(visible=False, axis="y")
         axes.tick_params(length=0)
-        axes.set_xlabel(f"AGS of {metric_label(comparison.metric)}")
+        if curves[0].view == "minus-frozen":
+            axes.axvline(0, color=GREY, lw=1.0, ls=(0, (4, 2)), zorder=1.4)
+        axes.set_xlabel(f"AGS of {value_label(curves[0])}")
         right = axes.secondary_yaxis("right")
-        right.set_yticks(range(len(rows)), [_row_text(place, area) for place, area in rows])
+        texts = [f"{ags_text(area, signed=signed)}   place {place}" for place, area in rows]
+        right.set_yticks(range(len(rows)), texts)
         right.tick_params(length=0)
         right.spines["right"].set_visible(False)
         if title:
             axes.set_title(title, loc="left", fontsize=9.5, fontweight="bold")
         settle(figure)
     return figure
-
-
-def _row_text(place: Place, area: Estimate | None) -> str:
-    return f"{ags_text(area)}   place {place}"

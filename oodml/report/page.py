@@ -7,7 +7,7 @@ from typing import Any, TypedDict, Unpack
 
 import numpy as np
 
-from oodml.curve import REFERENCE, Comparison, Curve, labels
+from oodml.curve import REFERENCE, Comparison, Curve, labels, sign_of
 from oodml.plot import AXES, metric_label, value_label
 from oodml.report.table import (
     control_table,
@@ -16,6 +16,13 @@ from oodml.report.table import (
     summary_table,
     text_table,
 )
+
+
+_SIMILARITIES = {
+    "cosine": "cosine similarity",
+    "dot": "dot product",
+    "euclidean": "Euclidean distance",
+}
 
 
 class Origin(TypedDict, total=False):
@@ -71,7 +78,7 @@ def build_page(
         order=order_text(order) if order else "",
         terms=sorted({curve.terms for curve in curves if curve.terms}),
         notes=[(n, c.note) for n, c in zip(labels(curves), curves, strict=True) if c.note],
-        metric=_meaning(curves[0].metric),
+        metric=_meaning(curves[0].metric, curves[0].similarity),
         axis=curves[0].axis,
         sequence=curves[0].sequence[:12],
         commands=origin.get("commands", ()),
@@ -83,13 +90,24 @@ def _lead(curves: Sequence[Curve]) -> str:
     named = list(zip(labels(curves), curves, strict=True))
     frozen = [pair for pair in named if pair[1].method == REFERENCE]
     pool = [pair for pair in named if pair[1].method != REFERENCE] or frozen
-    name, best = max(pool, key=lambda pair: pair[1].ags or 0.0)
-    praise = " (highest AGS)" if len(pool) > 1 and best.ags is not None else ""
+    name, best = _best(pool)
+    praise = f" ({_most(best)} AGS)" if len(pool) > 1 and best.ags is not None else ""
     paths = [f"{name}{praise} {_path(best)}"]
     if len(frozen) == 1 and pool is not frozen:
         paths.append(f"the frozen encoder {_path(frozen[0][1])}")
     metric = value_label(curves[0])
     return f"{metric} on classes that were not trained on, from near to far: {'; '.join(paths)}."
+
+
+def _best(pool: Sequence[tuple[str, Curve]]) -> tuple[str, Curve]:
+    whole = [pair for pair in pool if pair[1].ags is not None]
+    if len(whole) < 2:
+        return (whole or pool)[0]
+    return max(whole, key=lambda pair: sign_of(pair[1].metric) * (pair[1].ags or 0.0))
+
+
+def _most(curve: Curve) -> str:
+    return "highest" if sign_of(curve.metric) > 0 else "lowest"
 
 
 def _path(curve: Curve) -> str:
@@ -112,13 +130,14 @@ def _figure_text(curves: Sequence[Curve]) -> str:
     return f"{text}Chance: {low if low == high else f'{low} to {high}'}."
 
 
-def _meaning(metric: str) -> str:
+def _meaning(metric: str, similarity: str) -> str:
     """What a metric is, as the predicate of a sentence."""
     name, _, k = metric.partition("@")
     if name != "recall" or not k.isdigit():
-        return f"{metric_label(metric)} is computed over all test images by cosine similarity"
+        return f"{metric_label(metric)} is computed over all test images"
+    by = _SIMILARITIES.get(similarity, similarity)
     nearest = "whose nearest other image is" if k == "1" else f"with one of the {k} nearest others"
     return (
         f"{metric_label(metric)} is the share of the test images {nearest} of the same class, "
-        "by cosine similarity; ties count against the model"
+        f"by {by}; ties count against the model"
     )

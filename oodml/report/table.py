@@ -9,6 +9,7 @@ from typing import Any
 from oodml.curve import Comparison, Curve, Estimate, OrderChange, Spread, labels
 
 ABSENT = "–"
+_NAMES = ("method", "encoder", "similarity", "protocol", "selection", "shots", "features")
 _COLUMNS = (
     *("x", "shift", "excess", "mean", "low", "high", "chance"),
     *("control", "control_low", "control_high", "classes"),
@@ -151,22 +152,24 @@ def value_text(mean: float | None, low: float | None, high: float | None) -> str
     return f"{mean:.3f} ± {max(mean - low, high - mean):.3f}"
 
 
-def number_table(curves: Sequence[Curve]) -> Iterator[dict[str, Any]]:
+def number_table(
+    curves: Sequence[Curve], comparison: Comparison | None = None
+) -> Iterator[dict[str, Any]]:
     """One flat record for each curve and split, as for a CSV file; None where undefined.
 
-    What sums a curve up is repeated on each of its rows.
+    What sums a curve up is repeated on each of its rows, and so is its place.
     """
-    for curve in curves:
+    places = {place.method: place for place in comparison.places} if comparison else {}
+    for name, curve in zip(labels(curves), curves, strict=True):
         record = curve.to_json()
         columns = {name: record[name] for name in _COLUMNS}
         for at, rank in enumerate(curve.ranks):
             yield {
                 "dataset": curve.dataset,
                 "sequence": curve.sequence,
-                "method": curve.method,
-                "encoder": curve.encoder,
-                "protocol": curve.protocol,
-                "shots": curve.shots,
+                "label": name,
+                **{field: record[field] for field in _NAMES},
+                "budget": " ".join(f"{key} {n}" for key, n in sorted(curve.budget.items())),
                 "metric": curve.metric,
                 "view": curve.view,
                 "axis": curve.axis,
@@ -174,6 +177,9 @@ def number_table(curves: Sequence[Curve]) -> Iterator[dict[str, Any]]:
                 **{name: column[at] for name, column in columns.items()},
                 "seeds": len(curve.seeds),
                 **curve.summaries(),
+                "place_best": places[name].best if name in places else None,
+                "place_worst": places[name].worst if name in places else None,
+                "note": curve.note,
             }
 
 

@@ -133,16 +133,26 @@ class RunStore:
 
 
 def read_cards(roots: Iterable[Path]) -> list[ScoreCard]:
-    """The cards of several stores; a run that two of them hold counts once, as the fuller card."""
+    """The cards of several stores; a run that two of them hold counts once, with all its metrics.
+
+    Where two stores say something else of the same run, the fuller card is taken as it is.
+    """
     cards = [card for root in roots for card in RunStore(root).all_cards()]
     unique: dict[tuple[Any, ...], ScoreCard] = {}
     for card in cards:
         key = (card.spec, card.rank, card.episode, card.shots)
-        if key not in unique or len(card.values) >= len(unique[key].values):
-            unique[key] = card
+        known = unique.get(key)
+        unique[key] = card if known is None else _one_card(known, card)
     if not unique:
         raise RunError("There are no finished runs here; start some with oodml run.")
     return list(unique.values())
+
+
+def _one_card(one: ScoreCard, other: ScoreCard) -> ScoreCard:
+    shared = one.values.keys() & other.values.keys()
+    if all(one.values[name] == other.values[name] for name in shared):
+        return unite(one, other)
+    return max(other, one, key=lambda card: len(card.values))
 
 
 def _read_cards(path: Path) -> list[ScoreCard]:
