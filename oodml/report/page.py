@@ -17,7 +17,6 @@ from oodml.report.table import (
     text_table,
 )
 
-
 _SIMILARITIES = {
     "cosine": "cosine similarity",
     "dot": "dot product",
