@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -14,18 +12,14 @@ from toys import toy_embeddings
 
 from oodml.embed import write_embeddings
 from oodml.store import write_json
+from scripts import load_script
 
-SCRIPT = Path(__file__).resolve().parent.parent / "scripts" / "measure_validity.py"
 MEASURES = ("energy", "frechet", "mmd")
 
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("measure_validity", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up there
-    spec.loader.exec_module(module)
-    return module
+    return load_script("measure_validity")
 
 
 @pytest.fixture

@@ -88,7 +88,7 @@ def curve_of(results: Results, view: View = "raw") -> Curve:
         low=_ends(point.low for point in points),
         high=_ends(point.high for point in points),
         chance=results.chance,
-        seeds=tuple(sorted({card.seed for card in results.cards if card.seed is not None})),
+        seeds=results.seeds,
         classes=tuple(len(names) for names in results.classes),
         area=None if undefined else area_of(results, span),
         slope=None if undefined else slope_of(results),
@@ -211,10 +211,9 @@ def _uncovered(results: Results) -> list[str]:
     episodes = len({card.episode for card in results.cards}) > 1
     both = ["both directions averaged"] if any(card.swapped for card in results.cards) else []
     covered = "the choice of classes" + (" and of labelled images" if episodes else "")
-    seeds = {card.seed for card in results.cards}
-    if seeds == {None}:
+    if not results.seeds:
         return [*both, f"deterministic: intervals cover {covered} only"]
-    if len(seeds) == 1:
+    if results.one_seed:
         return [*both, f"one seed: intervals cover {covered} only"]
     return [*both, "intervals leave out labelled images that all seeds share"] if episodes else both
 

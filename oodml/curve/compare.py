@@ -19,7 +19,6 @@ from oodml.curve.results import Results, gather
 from oodml.curve.summaries import areas
 from oodml.curve.views import span_of, view_results
 from oodml.errors import RunError
-from oodml.metrics import find_metric
 from oodml.score.card import ScoreCard
 
 Array = np.ndarray[Any, Any]
@@ -71,7 +70,8 @@ class Place:
 class Comparison:
     """All methods of one sequence against each other.
 
-    `order` says whether the splits order the methods alike; None for a single split or method.
+    `order` says whether the splits order the methods alike; None for a single split or method, and
+    where not all were scored on the same queries.
     `left_out` are pairs scored on different queries, which have no paired difference.
     """
 
@@ -117,27 +117,24 @@ def compare_results(
 ) -> Comparison:
     """`compare_methods` on results of one sequence in a view."""
     for found in results:
-        if len(found.ranks) < 2 or not (np.diff(found.shift) > 0).all():
+        if not found.has_area:
             raise RunError(
                 f"{found.cards[0].method!r} has no AGS to compare: there must be two splits or "
                 "more, with shifts that grow."
             )
     metric = results[0].metric
-    higher_is_better, span = find_metric(metric).higher_is_better, span_of(metric, view)
-    results = sorted(results, key=lambda found: -sign_of(metric) * area_of(found, span).value)
+    sign, span = sign_of(metric), span_of(metric, view)
+    results = sorted(results, key=lambda found: -sign * area_of(found, span).value)
     names = labels([found.cards[0] for found in results])
-    pairs = [
-        (i, j)
-        for i, j in combinations(range(len(results)), 2)
-        if results[i].queries == results[j].queries
-    ]
+    asked = [found.queries for found in results]
+    pairs = [(i, j) for i, j in combinations(range(len(results)), 2) if asked[i] == asked[j]]
     differences = _differences(results, names, pairs, correction)
     return Comparison(
         metric=metric,
         correction=correction,
         differences=differences,
-        places=_places(names, differences, higher_is_better=higher_is_better),
-        order=order_change(results, names, higher_is_better=higher_is_better),
+        places=_places(names, differences, sign),
+        order=order_change(results, names, sign) if len({*asked}) == 1 else None,
         left_out=len(names) * (len(names) - 1) // 2 - len(pairs),
     )
 
@@ -174,12 +171,12 @@ def difference(one: Results, other: Results) -> Estimate:
 
 
 def _places(
-    names: Sequence[str], differences: Sequence[Difference], *, higher_is_better: bool
+    names: Sequence[str], differences: Sequence[Difference], sign: int
 ) -> tuple[Place, ...]:
     better, worse = dict.fromkeys(names, 0), dict.fromkeys(names, 0)
     for pair in differences:
         if pair.significant:
-            ahead = (pair.ags.value > 0) == higher_is_better
+            ahead = sign * pair.ags.value > 0
             winner, loser = (pair.one, pair.other) if ahead else (pair.other, pair.one)
             worse[winner] += 1
             better[loser] += 1

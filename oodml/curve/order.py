@@ -41,16 +41,14 @@ class OrderChange:
 
 
 def order_change(
-    results: Sequence[Results], names: Sequence[str], *, higher_is_better: bool = True
+    results: Sequence[Results], names: Sequence[str], sign: int = 1
 ) -> OrderChange | None:
-    """The change of order among methods; None for fewer than two, for one split, and where methods
-    were scored on different queries.
+    """The change of order among methods on the same queries; None for fewer than two, or one split.
+
+    `sign` is -1 where less of the metric is better.
     """
     if len(results) < 2 or len(results[0].ranks) < 2:
         return None
-    if len({found.queries for found in results}) > 1:
-        return None
-    sign = 1 if higher_is_better else -1
     means = np.stack([_ends(found.values) for found in results]) * sign  # (methods, 2)
     unsure = any(found.one_seed for found in results)
     ceiling, between = (None, None) if unsure else _halves(results)

@@ -48,6 +48,11 @@ class Results:
         return np.asarray(np.nanmean(self.values, axis=0))
 
     @property
+    def has_area(self) -> bool:
+        """Whether there is a range of shift to sum up over: several splits, shifts that grow."""
+        return len(self.ranks) > 1 and bool((np.diff(self.shift) > 0).all())
+
+    @property
     def seeds(self) -> tuple[int, ...]:
         """The training seeds; empty for a deterministic method."""
         return tuple(sorted({card.seed for card in self.cards if card.seed is not None}))

@@ -84,7 +84,7 @@ def across_sequences(
 
 def _spread(label: str, rows: Sequence[Results], view: View) -> Spread:
     for row in rows:
-        if len(row.ranks) < 2 or not (np.diff(row.shift) > 0).all():
+        if not row.has_area:
             raise RunError(f"{label!r} has no AGS on sequence {row.cards[0].sequence[:12]}.")
     units = [areas(row.shift, row.values) for row in rows]
     each = np.array([values.mean() for values in units])

@@ -132,9 +132,7 @@ def p_text(p: float | None) -> str:
 
 def estimate_text(found: Estimate | None) -> str:
     """An estimate with half of its interval; a dash where there is none."""
-    if found is None:
-        return ABSENT
-    return f"{found.value:.3f}" + ("" if found.half is None else f" ± {found.half:.3f}")
+    return ABSENT if found is None else value_text(found.value, found.low, found.high)
 
 
 def shift_text(shift: float, decimals: int) -> str:
