@@ -1,17 +1,16 @@
-"""Embedding a data set: read in threads, encode in batches, keep every finished shard."""
+"""Embedding a data set: encode in batches, keep every finished shard."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from oodml.data import Dataset, Vectors
-from oodml.data.images import read_image
 from oodml.embed.cache import Shards
 from oodml.embed.embeddings import EmbeddingSet
+from oodml.embed.reading import batches
 from oodml.embed.sources import open_encoder
 from oodml.embed.spec import Encoder, EncoderSpec
 from oodml.errors import DataError
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, Any]
 Progress = Callable[[int, int], None]
-_READERS = 4
 # On a CPU larger batches are slower: their activations leave the caches (measured: MobileNetV2 93
 # images/s at 8 and 49 at 64, ResNet-50 24 and 16, at 224 x 224 on 2 cores).
 PIXELS_A_BATCH = 8 * 224 * 224
@@ -97,7 +95,7 @@ def _fill(
     for shard, rows in enumerate(shards.ranges()):
         if not shards.has(shard):
             vectors = []
-            for block in _batches(data, encoder, rows, batch):
+            for block in batches(data, encoder, rows, batch):
                 vectors.append(_encode(encoder, block))
                 if progress:
                     progress(done + sum(map(len, vectors)), len(data))
@@ -105,21 +103,6 @@ def _fill(
         done += len(rows)
         if progress:
             progress(done, len(data))
-
-
-def _batches(data: Dataset, encoder: Encoder, rows: range, batch: int) -> Iterator[torch.Tensor]:
-    """Batches of uint8 images; the next one is read while this one is encoded."""
-    import torch
-
-    def load(row: int) -> Array:
-        return encoder.transform(read_image(data, row))
-
-    with ThreadPoolExecutor(_READERS) as readers:
-        pending = [readers.submit(load, row) for row in rows[:batch]]
-        for start in range(batch, len(rows) + batch, batch):
-            ahead = [readers.submit(load, row) for row in rows[start : start + batch]]
-            yield torch.from_numpy(np.stack([future.result() for future in pending]))
-            pending = ahead
 
 
 def _encode(encoder: Encoder, block: torch.Tensor) -> Array:

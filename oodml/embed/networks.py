@@ -5,46 +5,22 @@ from __future__ import annotations
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from oodml.embed.images import shape_image
+from oodml.embed.network import Network
 from oodml.embed.spec import Encoder, EncoderSpec
 from oodml.errors import UnknownNameError, WeightsError
 from oodml.registry import Name
 from oodml.store import file_digest, offline
 
 if TYPE_CHECKING:
-    import numpy as np
     import torch
-    from PIL.Image import Image
 
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 _OPTIONS = {"size": 0, "resize": 0, "crop": 0, "mean": "", "std": "", "interpolation": "bilinear"}
 _AUXILIARY = {"googlenet": ("aux1.", "aux2."), "inception_v3": ("AuxLogits.",)}
 _CLASSIFIERS = ("fc", "classifier", "heads", "head")
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Network:
-    """A torch module on normalised images."""
-
-    spec: EncoderSpec
-    module: torch.nn.Module
-
-    def transform(self, image: Image) -> np.ndarray[Any, Any]:
-        return shape_image(image, self.spec)
-
-    def __call__(self, batch: torch.Tensor) -> torch.Tensor:
-        import torch
-
-        mean = torch.tensor(self.spec.mean, device=batch.device).view(1, -1, 1, 1)
-        std = torch.tensor(self.spec.std, device=batch.device).view(1, -1, 1, 1)
-        images = ((batch.float() / 255 - mean) / std).contiguous(memory_format=torch.channels_last)
-        with torch.inference_mode():
-            vectors: torch.Tensor = self.module(images)
-            return vectors
 
 
 def open_torchvision(name: Name) -> Encoder:
