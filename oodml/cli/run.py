@@ -22,7 +22,14 @@ if TYPE_CHECKING:
 @click.option(
     "--seeds", default=3, show_default=True, type=click.IntRange(1), help="How many: 0 to N - 1."
 )
-@click.option("--protocol", default="head", show_default=True, type=click.Choice(["head"]))
+@click.option(
+    "--protocol",
+    default="head",
+    show_default=True,
+    type=click.Choice(["head", "full", "paper"]),
+    help="head: layers on cached features; full: the network too; paper: as ooDML's study.",
+)
+@click.option("--preset", help="Settings for every method, as METHOD@PRESET; see oodml list.")
 @click.option(
     "--select",
     "selection",
@@ -32,8 +39,24 @@ if TYPE_CHECKING:
     help="last: train on train and val; val: choose the step by the validation classes.",
 )
 @click.option(
-    "--steps", default=400, show_default=True, type=click.IntRange(1), help="Training steps a run."
+    "--steps", type=click.IntRange(1), help="Training steps a run; 400 in head, 2000 in full."
 )
+@click.option(
+    "--precision",
+    default="float32",
+    show_default=True,
+    type=click.Choice(["float32", "bf16"]),
+    help="Of the network, where it is trained.",
+)
+@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
+@click.option(
+    "--models",
+    default="whole",
+    show_default=True,
+    type=click.Choice(["whole", "heads"]),
+    help="Whether a head on features of a network is kept with that network.",
+)
+@click.option("--tracker", help="py:module:function, called with the spec of a run.")
 @click.option(
     "--executor", default="local", show_default=True, type=click.Choice(["serial", "local"])
 )

@@ -1,47 +1,40 @@
 """What trains an encoder on the train side of a split."""
 
-from oodml.errors import UnknownNameError
-from oodml.methods.frozen import Frozen
 from oodml.methods.heads import read_head, write_head
+from oodml.methods.lossmethod import LossMethod
 from oodml.methods.method import (
     Budget,
+    Course,
     FeatureEncoder,
     FitContext,
     Method,
+    Tracker,
     Trained,
-    make_method,
     parameters,
 )
-from oodml.methods.multisimilarity import MultiSimilarity
-from oodml.registry import Name, Registry
-
-METHODS: Registry[type[Method]] = Registry(
-    "methods", {"frozen": Frozen, "multisimilarity": MultiSimilarity}
-)
-
-
-def find_method(name: str) -> Method:
-    """The method of a name such as `frozen` or `multisimilarity?dim=128&lr=0.003`."""
-    parsed = Name.parse(name)
-    method = make_method(METHODS[parsed.key], parsed)
-    if method.name != parsed.key:  # it is known by its own name in runs and cards
-        raise UnknownNameError(
-            f"The method {parsed.key!r} of a plug-in has the name {method.name!r}; expected the "
-            "name that it is registered by."
-        )
-    return method
-
+from oodml.methods.named import base_of, defaults_of, find_method, method_kind, preset_in
+from oodml.methods.presets import find_preset, preset_names, preset_of
+from oodml.methods.registered import METHODS
 
 __all__ = [
     "METHODS",
     "Budget",
+    "Course",
     "FeatureEncoder",
     "FitContext",
+    "LossMethod",
     "Method",
+    "Tracker",
     "Trained",
+    "base_of",
+    "defaults_of",
     "find_method",
-    "make_method",
+    "find_preset",
+    "method_kind",
     "parameters",
+    "preset_in",
+    "preset_names",
+    "preset_of",
     "read_head",
     "write_head",
 ]

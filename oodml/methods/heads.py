@@ -1,9 +1,9 @@
-"""Encoders of feature vectors: nothing at all, or one linear layer; and the file of one."""
+"""Encoders of feature vectors: nothing at all, or a head of one or two layers; and its file."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
     from oodml.methods.method import FeatureEncoder
 
-_LINEAR = re.compile(r"vectors:(?P<d>[1-9][0-9]*)\+linear:(?P<dim>[1-9][0-9]*)")
+_HEAD = re.compile(r"[^+]+\+(?:linear:(?P<dim>[1-9]\d*)|mlp:(?P<hidden>[1-9]\d*)-(?P<out>[1-9]\d*))")
+Layers = tuple[tuple["torch.Tensor", "torch.Tensor"], ...]
 
 
 def vectors_spec(dim: int, head: str = "", *, out: int | None = None) -> EncoderSpec:
@@ -40,52 +41,89 @@ class Identity:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class LinearHead:
-    """`x -> x W^T + b` with W `(dim, d)`."""
+class Head:
+    """`x -> x W^T + b` with W `(dim, d)`, or two of these with a ReLU between."""
 
     spec: EncoderSpec
-    weight: torch.Tensor
-    bias: torch.Tensor
+    layers: Layers
 
     @classmethod
-    def of(cls, weight: torch.Tensor, bias: torch.Tensor) -> LinearHead:
-        """The head of these weights, with the arch that they have."""
-        dim, d = weight.shape
-        return cls(vectors_spec(d, f"+linear:{dim}", out=dim), weight, bias)
+    def of(cls, *layers: tuple[torch.Tensor, torch.Tensor]) -> Head:
+        """The head of these weights and biases, with the arch that they have."""
+        d, dim = layers[0][0].shape[1], layers[-1][0].shape[0]
+        return cls(vectors_spec(d, head_arch([w.shape[0] for w, _ in layers]), out=dim), layers)
 
     def __call__(self, batch: torch.Tensor) -> torch.Tensor:
         import torch
 
-        return torch.nn.functional.linear(batch, self.weight, self.bias)
+        first, *others = self.layers
+        found = torch.nn.functional.linear(batch, *first)
+        for layer in others:
+            found = torch.nn.functional.linear(torch.relu(found), *layer)
+        return found
 
     def state(self) -> Mapping[str, torch.Tensor]:
-        return {"head.weight": self.weight, "head.bias": self.bias}
+        names = layer_names(len(self.layers))
+        pairs = zip(names, self.layers, strict=True)
+        return {
+            f"{name}.{what}": value
+            for name, layer in pairs
+            for what, value in zip(("weight", "bias"), layer, strict=True)
+        }
+
+
+def head_arch(widths: Sequence[int]) -> str:
+    """`+linear:512` for one layer, `+mlp:1024-512` for two."""
+    kind = "linear" if len(widths) == 1 else "mlp"
+    return f"+{kind}:{'-'.join(map(str, widths))}"
+
+
+def layer_names(layers: int) -> list[str]:
+    """The names of the layers in a file: those of a `torch.nn.Sequential` where there are two."""
+    return ["head"] if layers == 1 else [f"head.{2 * at}" for at in range(layers)]
 
 
 # Files -------------------------------------------------------------------------------------------
 
 
-def write_head(path: Path, encoder: FeatureEncoder) -> None:
-    """Write the weights as safetensors, atomically, with the arch in their metadata."""
+def write_head(
+    path: Path,
+    encoder: FeatureEncoder,
+    *,
+    backbone: Mapping[str, torch.Tensor] | None = None,
+    arch: str | None = None,
+) -> None:
+    """Write the weights as safetensors, atomically, with the arch in their metadata.
+
+    With the state of a `backbone` and the `arch` of the whole, the file is of a whole encoder.
+    """
     from safetensors.torch import save_file
 
-    state = {key: value.detach().cpu().contiguous() for key, value in encoder.state().items()}
+    whole = {f"backbone.{key}": value for key, value in (backbone or {}).items()}
+    state = {
+        key: value.detach().cpu().contiguous() for key, value in {**whole, **encoder.state()}.items()
+    }
     with replacing(path) as temporary:
-        save_file(state, temporary, metadata={"arch": encoder.spec.arch})
+        save_file(state, temporary, metadata={"arch": arch or encoder.spec.arch})
 
 
-def read_head(path: Path, d: int) -> LinearHead:
-    """The linear layer of a file that `write_head` wrote, for vectors `(n, d)`.
+def read_head(path: Path, d: int) -> Head:
+    """The head of a file that `write_head` wrote, for vectors `(n, d)`.
 
     Raises `WeightsError` where arch, names, types or shapes of the tensors are not exactly those of
-    such a layer, or a weight is not finite.
+    such a head, or a weight is not finite.
     """
     arch, state = _read(path)
-    match = _LINEAR.fullmatch(arch)
-    if match is None or int(match["d"]) != d:
-        raise WeightsError(f"{path} has arch {arch!r}; expected vectors:{d}+linear:DIM.")
-    dim = int(match["dim"])
-    expected = {"head.weight": ("float32", (dim, d)), "head.bias": ("float32", (dim,))}
+    widths = _widths(arch)
+    if not widths or (arch.startswith("vectors:") and not arch.startswith(f"vectors:{d}+")):
+        raise WeightsError(
+            f"{path} has arch {arch!r}; expected vectors:{d}+linear:DIM or vectors:{d}+mlp:H-DIM."
+        )
+    names = layer_names(len(widths))
+    expected = {}
+    for name, columns, rows in zip(names, (d, *widths), widths, strict=False):
+        expected[f"{name}.weight"] = ("float32", (rows, columns))
+        expected[f"{name}.bias"] = ("float32", (rows,))
     found = {
         key: (str(value.dtype).removeprefix("torch."), tuple(value.shape))
         for key, value in state.items()
@@ -95,16 +133,26 @@ def read_head(path: Path, d: int) -> LinearHead:
     if not all(value.isfinite().all() for value in state.values()):
         raise WeightsError(f"{path} holds weights that are not finite; expected finite ones only.")
     # Copies: the file is mapped into memory, and may be replaced.
-    return LinearHead.of(state["head.weight"].clone(), state["head.bias"].clone())
+    return Head.of(
+        *((state[f"{name}.weight"].clone(), state[f"{name}.bias"].clone()) for name in names)
+    )
+
+
+def _widths(arch: str) -> tuple[int, ...]:
+    match = _HEAD.fullmatch(arch)
+    if match is None:
+        return ()
+    return (int(match["dim"]),) if match["dim"] else (int(match["hidden"]), int(match["out"]))
 
 
 def _read(path: Path) -> tuple[str, dict[str, Any]]:
-    """The arch and the tensors of a safetensors file."""
+    """The arch and the tensors of a safetensors file, without those of a backbone."""
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, framework="pt") as file:
-            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            keys = [key for key in file.keys() if not key.startswith("backbone.")]  # noqa: SIM118
+            state = {key: file.get_tensor(key) for key in keys}
             return (file.metadata() or {}).get("arch", ""), state
     except (SafetensorError, OSError) as error:
         raise WeightsError(f"{path} cannot be read as safetensors: {error}.") from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
+from oodml.errors import RunError
 from oodml.methods.method import FitContext, Needs, Trained, check_positive
 
 if TYPE_CHECKING:
@@ -29,7 +30,9 @@ class LossMethod:
 
     `dim` is the dimension of the embeddings, `hidden` the width of a hidden layer (none with 0),
     `bn` whether a batch normalisation comes before the first layer (folded into it at the end).
-    Adam with `lr` and `weight_decay`; the loss's own parameters have `loss_lr` and no decay.
+    Adam with `lr` and `weight_decay`; where the network is trained too, it has `network_lr` (0: the
+    same `lr`), and rests for the first `warmup` epochs. The loss's own parameters have `loss_lr`
+    and no decay. Of the budget's steps `steps` are used (0: all).
     """
 
     dim: int = 512
@@ -37,6 +40,9 @@ class LossMethod:
     bn: bool = False
     lr: float = 1e-3
     weight_decay: float = 0.0
+    network_lr: float = 0.0
+    warmup: int = 0
+    steps: int = 0
 
     def __post_init__(self) -> None:
         check_positive(self, "dim", "lr")
@@ -50,6 +56,15 @@ class LossMethod:
     def loss_lr(self) -> float:
         """The learning rate of the loss's own parameters, such as proxies."""
         return self.lr
+
+    def steps_of(self, budget: int) -> int:
+        """How many of the budget's steps are used; raises `RunError` where it has fewer."""
+        if self.steps > budget:
+            raise RunError(
+                f"{self.name} with steps={self.steps} takes more than the budget of {budget}; give "
+                f"--steps {self.steps}."
+            )
+        return self.steps or budget
 
     def loss(self, classes: int, draws: torch.Generator) -> Loss:
         """The loss for this many train classes, its parameters drawn from `draws`."""

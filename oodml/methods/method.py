@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 import numpy as np
 
 from oodml.embed import EmbeddingSet, EncoderSpec
 from oodml.errors import UnknownNameError
-from oodml.registry import Name
 
 if TYPE_CHECKING:
     import torch
+
+    from oodml.embed.network import Network
+    from oodml.methods.pictures import Pictures
 
 Array = np.ndarray[Any, Any]
 Protocols = Literal["head", "full", "paper"]
@@ -23,11 +26,44 @@ Selection = Literal["last", "val"]
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What every method of a comparison may use: `steps` batches, `per_class` of each class."""
+    """What every method of a comparison may use: `steps` batches, `per_class` of each class.
+
+    Where `epochs` is not 0, the steps are so many times the whole batches that the train side
+    holds. With `replacement`, classes and images are drawn with it, as ooDML's code does. The
+    validation classes are looked at every `check` steps.
+    """
 
     steps: int = 400
     batch: int = 256
     per_class: int = 4
+    epochs: int = 0
+    replacement: bool = False
+    check: int = 50
+
+    def steps_on(self, images: int) -> int:
+        """The number of batches on a train side of so many images."""
+        return self.epochs * max(1, images // self.batch) if self.epochs else self.steps
+
+
+class Tracker(Protocol):
+    """Whatever follows a training as it goes: a file, a bar, a service of one's own."""
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        """Called after every step, with its loss, and the validation recall where there is one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """Where and how a training runs, of which its result is no function on one machine.
+
+    `folder` is where checkpoints are kept, at most every `every` seconds; without one a training
+    that is killed starts again.
+    """
+
+    device: str = "cpu"
+    folder: Path | None = None
+    every: float = 20.0
+    tracker: Tracker | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +71,8 @@ class FitContext:
     """All that a method is given: features of the train classes, and of the validation classes.
 
     With selection `last`, `train` holds the whole train side and `val` is None; with `val` they are
-    apart. Test data are not reachable from here.
+    apart. Where the protocol trains the network, `images` and `val_images` are the pictures of the
+    same rows, and `network` is what made the features. Test data are not reachable from here.
     """
 
     train: EmbeddingSet
@@ -44,7 +81,11 @@ class FitContext:
     budget: Budget
     selection: Selection
     seed: int
-    device: str = "cpu"
+    precision: str = "float32"
+    images: Pictures | None = None
+    val_images: Pictures | None = None
+    network: Network | None = None
+    course: Course = Course()
 
 
 class FeatureEncoder(Protocol):
@@ -91,12 +132,3 @@ def check_positive(method: Method, *names: str) -> None:
                 f"Parameter {name} of {method.name!r} is {getattr(method, name)}; expected more "
                 "than 0."
             )
-
-
-def make_method(kind: type[Method], name: Name) -> Method:
-    """The method of a name: its class's defaults under the name's parameters."""
-    if name.argument:
-        raise UnknownNameError(
-            f"{name.text!r}: method {name.key!r} takes parameters only, as in {name.key}?key=value."
-        )
-    return kind(**name.resolve(parameters(kind())))

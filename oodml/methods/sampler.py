@@ -17,16 +17,20 @@ class BalancedSampler:
     """`batch // per_class` classes a batch, `per_class` images of each.
 
     Classes are drawn without replacement (all of them where there are fewer), images too where a
-    class has enough. `rows[c]` are the image rows of class c.
+    class has enough; or both with `replacement`, as ooDML's code does, so that a class or an image
+    can come twice. `rows[c]` are the image rows of class c.
     """
 
     rows: tuple[Array, ...]
     batch: int
     per_class: int
     seed: int
+    replacement: bool = False
 
     @classmethod
-    def of(cls, labels: Array, *, batch: int, per_class: int, seed: int) -> BalancedSampler:
+    def of(
+        cls, labels: Array, *, batch: int, per_class: int, seed: int, replacement: bool = False
+    ) -> BalancedSampler:
         order = np.argsort(labels, kind="stable")
         counts = np.bincount(labels)
         rows = tuple(np.split(order, np.cumsum(counts)[:-1]))
@@ -35,14 +39,22 @@ class BalancedSampler:
                 f"{len(rows)} train classes of at most {counts.max()} images; "
                 "training needs two classes, and one with two images."
             )
-        return cls(rows, batch, per_class, seed)
+        return cls(rows, batch, per_class, seed, replacement)
 
     def draw(self, step: int) -> Array:
         """The image rows of batch `step`."""
         rng = np.random.default_rng([self.seed, step])
-        classes = rng.permutation(len(self.rows))[: max(2, self.batch // self.per_class)]
+        several = max(2, self.batch // self.per_class)
+        if self.replacement:
+            classes = rng.integers(len(self.rows), size=several)
+        else:
+            classes = rng.permutation(len(self.rows))[:several]
         counts = np.array([len(self.rows[c]) for c in classes])
-        places = _distinct(rng.random((len(classes), self.per_class)), counts)
+        uniform = rng.random((len(classes), self.per_class))
+        if self.replacement:
+            places = (uniform * counts[:, None]).astype(np.int64)
+        else:
+            places = _distinct(uniform, counts)
         return np.concatenate([self.rows[c][own] for c, own in zip(classes, places, strict=True)])
 
 

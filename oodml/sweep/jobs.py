@@ -8,32 +8,51 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from oodml.data import Dataset
 from oodml.embed import EmbeddingSet, read_embeddings
+from oodml.embed.network import Network
 from oodml.errors import RunError
-from oodml.methods import METHODS, Budget, FeatureEncoder, FitContext
+from oodml.methods import Course, FeatureEncoder, base_of, method_kind
 from oodml.registry import load_plugin, plugin_of
 from oodml.score import ScoreCard, Subject, score_split
 from oodml.split import SplitSequence, read_sequence
-from oodml.sweep.runs import RunStore
-from oodml.sweep.spec import RunSpec, method_label
+from oodml.sweep.following import tracker_of
+from oodml.sweep.inputs import embedded, fit_context, network_of
+from oodml.sweep.runs import Model, RunStore
+from oodml.sweep.spec import RunSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What the jobs of a sweep share: what they are scored by, and what they may need.
+
+    `plugins` are files to load before a job. `encoder` is the name of what made the features and
+    `data` their images, where these are known; protocols that train the network need both. With
+    `whole`, a model that was trained on features is kept with the network before it. `tracker` is
+    `py:module:function`, called with the spec for a `Tracker` of the run.
+    """
+
+    metrics: tuple[str, ...] = ()
+    plugins: tuple[Path, ...] = ()
+    encoder: str | None = None
+    data: Dataset | None = None
+    whole: bool = True
+    device: str = "cpu"
+    tracker: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A spec, the metrics that are asked for, and the paths of what it is about.
-
-    `plugins` are files to load before it.
-    """
+    """A spec, the paths of what it is about, and the setting."""
 
     spec: RunSpec
-    metrics: tuple[str, ...]
     embeddings: Path
     sequence: Path
     store: Path
-    plugins: tuple[Path, ...] = ()
+    setting: Setting
 
     def done(self) -> bool:
-        return RunStore(self.store).done(self.spec, self.metrics)
+        return RunStore(self.store).done(self.spec, self.setting.metrics)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,67 +83,75 @@ def carry_out(job: Job) -> Failure | None:
 def _carry_out(job: Job, store: RunStore) -> None:
     """Only what the model that was scored lacks; all of it with one that is trained now."""
     start = time.perf_counter()
-    spec = job.spec
+    spec, metrics = job.spec, job.setting.metrics
     _load_plugins(job)
     embeddings, sequence = _inputs(job.embeddings, job.sequence)
     known = store.metrics(spec)
-    encoder, same = _encoder(embeddings, sequence, spec, store)
+    model, same = _model(job, embeddings, sequence, store)
     if known and same:
-        lacking = [name for name in job.metrics if name not in known]
-        card = _score(embeddings, sequence, spec, encoder, lacking)
+        lacking = [name for name in metrics if name not in known]
+        card = _score(job, embeddings, sequence, model, lacking)
         store.add(spec, card, time.perf_counter() - start)
     else:
-        wanted = list(dict.fromkeys([*known, *job.metrics]))
-        card = _score(embeddings, sequence, spec, encoder, wanted)
+        wanted = list(dict.fromkeys([*known, *metrics]))
+        card = _score(job, embeddings, sequence, model, wanted)
         store.write(spec, card, time.perf_counter() - start)
 
 
-def _encoder(
-    embeddings: EmbeddingSet, sequence: SplitSequence, spec: RunSpec, store: RunStore
-) -> tuple[FeatureEncoder, bool]:
-    """The encoder of a run, and whether it is the one that was kept, or scored.
+def _model(
+    job: Job, embeddings: EmbeddingSet, sequence: SplitSequence, store: RunStore
+) -> tuple[Model, bool]:
+    """The model of a run, and whether it is the one that was kept, or scored.
 
     What a method without weights gives, such as frozen, is not kept, but the same every time.
     """
+    spec, setting = job.spec, job.setting
     if (kept := store.encoder(spec, embeddings.vectors.shape[1])) is not None:
         return kept, True
-    method = METHODS[spec.method](**spec.parameters)
-    trained = method.fit(fit_context(embeddings, sequence, spec))
+    method = method_kind(spec.method)(**spec.parameters)
+    course = Course(setting.device, store.folder(spec), tracker=tracker_of(job.spec, store, setting.tracker))
+    context = fit_context(
+        embeddings, sequence, spec, data=setting.data, encoder=setting.encoder, course=course
+    )
+    trained = method.fit(context)
     if store.metrics(spec) and not trained.encoder.state():
         return trained.encoder, True
-    store.keep(spec, trained)
+    before = network_of(setting.encoder) if setting.whole else None
+    store.keep(spec, trained, before)
     return trained.encoder, False
 
 
 def _score(
-    embeddings: EmbeddingSet,
-    sequence: SplitSequence,
-    spec: RunSpec,
-    encoder: FeatureEncoder,
-    metrics: list[str],
+    job: Job, embeddings: EmbeddingSet, sequence: SplitSequence, model: Model, metrics: list[str]
 ) -> ScoreCard:
-    seeded = METHODS[spec.method].seeded
+    spec = job.spec
     subject = Subject(
-        method=method_label(spec.method, spec.parameters),
+        method=spec.method_label(),
         seed=spec.seed,
         protocol=spec.protocol,
-        selection=spec.selection if seeded else None,
+        selection=spec.selection if spec.budget else None,
         budget=spec.budget,
         features=spec.features,
         spec=spec.digest(),
         control=spec.control,
         swapped=spec.part.swapped,
     )
+    head: FeatureEncoder | None
+    if not isinstance(model, Network):
+        head = model
+    else:  # it takes the images themselves
+        test, head = sequence.part(spec.part).test, None
+        embeddings = embedded(embeddings, job.setting.data, model, test)
     return score_split(
-        embeddings, sequence, spec.rank, subject=subject, trained=encoder, metrics=metrics
+        embeddings, sequence, spec.rank, subject=subject, trained=head, metrics=metrics
     )
 
 
 def _load_plugins(job: Job) -> None:
     """Make this process, which may be a new one, know the plug-ins of the one that planned."""
-    for path in job.plugins:
+    for path in job.setting.plugins:
         load_plugin(path)
-    plugin = plugin_of("methods", job.spec.method)
+    plugin = plugin_of("methods", base_of(job.spec.method))
     if plugin is not None and plugin.sha256 != job.spec.plugin:
         raise RunError(
             f"{plugin.path} was changed while its runs were under way; run the command again."
@@ -134,17 +161,3 @@ def _load_plugins(job: Job) -> None:
 @lru_cache(maxsize=2)
 def _inputs(embeddings: Path, sequence: Path) -> tuple[EmbeddingSet, SplitSequence]:
     return read_embeddings(embeddings), read_sequence(sequence)
-
-
-def fit_context(embeddings: EmbeddingSet, sequence: SplitSequence, spec: RunSpec) -> FitContext:
-    """What a method may see: copies of the train classes' features, nothing of the test side."""
-    split = sequence.part(spec.part)
-    apart = spec.selection == "val"
-    return FitContext(
-        train=embeddings.of(split.train if apart else split.train_side),
-        val=embeddings.of(split.val) if apart else None,
-        protocol=spec.protocol,  # type: ignore[arg-type]
-        budget=Budget(**spec.budget),
-        selection=spec.selection,  # type: ignore[arg-type]
-        seed=spec.seed or 0,
-    )

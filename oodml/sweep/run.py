@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future, as_completed
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypedDict, Unpack
@@ -13,14 +13,23 @@ from typing import Any, TypedDict, Unpack
 from oodml.data import Dataset, Vectors
 from oodml.embed import EmbeddingSet, embed_data, write_embeddings
 from oodml.errors import RunError, SplitError
-from oodml.methods import METHODS, Budget, find_method, parameters
+from oodml.methods import (
+    Budget,
+    Method,
+    base_of,
+    find_method,
+    find_preset,
+    parameters,
+    preset_in,
+    preset_of,
+)
 from oodml.metrics import DEFAULT_METRICS, METRIC_VERSION, find_metric
 from oodml.registry import plugin_of, plugins
 from oodml.score import ScoreCard
 from oodml.split import SplitSequence, require_classes, write_sequence
 from oodml.store import digest
 from oodml.sweep.executors import SerialExecutor
-from oodml.sweep.jobs import Failure, Job, carry_out
+from oodml.sweep.jobs import Failure, Job, Setting, carry_out
 from oodml.sweep.runs import RunStore
 from oodml.sweep.spec import RunSpec
 
@@ -33,23 +42,25 @@ SHOWN = 10
 class Sweep:
     """What to run: methods by name, seeds, and what all of them share.
 
-    With `controls`, also on the controls of every split, like on the split itself; with
-    `both_ways`, on each of these also swapped. `metrics` are what every run is scored by, at least.
+    Without a `budget`, it is the one of the protocol. With `controls`, also on the controls of
+    every split, like on the split itself; with `both_ways`, on each of these also swapped.
+    `metrics` are what every run is scored by, at least.
     """
 
     methods: tuple[str, ...]
     seeds: tuple[int, ...] = (0, 1, 2)
     protocol: str = "head"
     selection: str = "last"
-    budget: Budget = field(default_factory=Budget)
+    budget: Budget | None = None
     controls: bool = False
     both_ways: bool = False
     metrics: Sequence[str] = DEFAULT_METRICS
+    precision: str = "float32"
 
     def __post_init__(self) -> None:
         """Every name is known, or an error says it before anything is done."""
         for name in self.methods:
-            find_method(name)
+            _require_features(name, self.protocol)
         given = [self.metrics] if isinstance(self.metrics, str) else self.metrics
         object.__setattr__(self, "metrics", tuple(dict.fromkeys(given)))
         for name in self.metrics:
@@ -57,37 +68,63 @@ class Sweep:
         if not self.metrics:
             raise ValueError("metrics is empty; expected at least one, such as recall@1.")
 
+    def budget_on(self, dataset: str) -> Budget:
+        """The budget of every method of this sweep."""
+        implied = preset_of(self.protocol, dataset)
+        preset = find_preset(implied).budget if implied else None
+        return self.budget or preset or Budget()
+
     def specs(self, embeddings: EmbeddingSet, sequence: SplitSequence) -> list[RunSpec]:
         """A spec a part, method and seed; without randomness once, with no seed."""
-        features, splits = embeddings.digest(), sequence.digest
-        encoder = embeddings.encoder.identity() if embeddings.encoder else None
+        common = RunSpec(
+            content_fingerprint=embeddings.content_fingerprint,
+            sequence=sequence.digest,
+            rank=0,
+            features=embeddings.digest(),
+            encoder=embeddings.encoder.identity() if embeddings.encoder else None,
+            method="",
+            method_version=0,
+            protocol=self.protocol,
+            selection=self.selection,
+            metric_version=METRIC_VERSION,
+            precision=self.precision,
+            budget=asdict(self.budget_on(embeddings.dataset)),
+        )
+        implied = preset_of(self.protocol, embeddings.dataset)
         parts = sequence.parts(controls=self.controls, both_ways=self.both_ways)
-        specs = []
-        for name in dict.fromkeys(self.methods):
-            method = find_method(name)
-            plugin = plugin_of("methods", method.name)
-            for part in parts:
-                for seed in self.seeds if method.seeded else (None,):
-                    spec = RunSpec(
-                        content_fingerprint=embeddings.content_fingerprint,
-                        sequence=splits,
-                        rank=part.rank,
-                        features=features,
-                        encoder=encoder,
-                        method=method.name,
-                        method_version=method.version,
-                        protocol=self.protocol,
-                        selection=self.selection if method.seeded else "last",
-                        metric_version=METRIC_VERSION,
-                        seed=seed,
-                        parameters=parameters(method),
-                        budget=asdict(self.budget) if method.seeded else {},
-                        control=part.control,
-                        swapped=part.swapped,
-                        plugin=plugin.sha256 if plugin else None,
-                    )
-                    specs.append(spec)
-        return specs
+        return [
+            replace(spec, rank=p.rank, control=p.control, swapped=p.swapped, seed=seed)
+            for spec in (_of_method(name, common, implied) for name in dict.fromkeys(self.methods))
+            for p in parts
+            for seed in (self.seeds if spec.budget else (None,))
+        ]
+
+
+def _of_method(name: str, common: RunSpec, implied: str | None) -> RunSpec:
+    """The spec with a method, its preset and its parameters; without training no budget."""
+    method = find_method(name, implied)
+    plugin = plugin_of("methods", base_of(method.name))
+    return replace(
+        common,
+        method=method.name,
+        method_version=method.version,
+        selection=common.selection if method.seeded else "last",
+        parameters=parameters(method),
+        preset=(preset_in(name) or implied) if method.seeded else None,
+        precision=common.precision if method.seeded else "float32",
+        budget=common.budget if method.seeded else {},
+        plugin=plugin.sha256 if plugin else None,
+    )
+
+
+def _require_features(name: str, protocol: str) -> None:
+    """Raise `RunError` where a method cannot be trained by a protocol."""
+    method = find_method(name)
+    if protocol == "head" and method.needs in ("images", "views"):
+        raise RunError(
+            f"{method.name} needs images, and protocol head has only their features; use "
+            "--protocol full."
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,10 +145,11 @@ class SweepOptions(TypedDict, total=False):
 
     protocol: str
     selection: str
-    budget: Budget
+    budget: Budget | None
     controls: bool
     both_ways: bool
     metrics: Sequence[str]
+    precision: str
 
 
 def run_methods(
@@ -126,20 +164,24 @@ def run_methods(
 ) -> list[ScoreCard]:
     """The cards of every method on every split with every seed.
 
-    `data` is embeddings, or a data set, embedded with `encoder`. With `store`, finished runs are
-    kept there and not repeated; what one of them was not scored by yet is computed from its stored
-    model. With `controls=True`, also the controls of every split; with `both_ways=True`, each of
-    them also trained on the test classes and tested on the others. `protocol`, `selection`,
-    `budget` and `metrics` are those of `Sweep`. Raises `RunError` where a run failed.
+    `data` is embeddings, or a data set, embedded with `encoder`; the protocols `full` and `paper`
+    take a data set. With `store`, finished runs are kept there and not repeated; what one of them
+    was not scored by yet is computed from its stored model. With `controls=True`, also the controls
+    of every split; with `both_ways=True`, each of them also trained on the test classes and tested
+    on the others. `protocol`, `selection`, `budget`, `metrics` and `precision` are those of
+    `Sweep`. Raises `RunError` where a run failed.
     """
     sweep = Sweep(tuple(methods), tuple(seeds), **options)
+    setting = Setting()
     if isinstance(data, Dataset):
         vectors = isinstance(data.source, Vectors)
-        data = embed_data(data, encoder if encoder or vectors else _encoder_of(sequence))
+        name = encoder if encoder or vectors else _encoder_of(sequence)
+        setting = Setting(encoder=name, data=data)
+        data = embed_data(data, name)
     if store is not None:
-        return run_sweep(data, sequence, sweep, RunStore(Path(store)))
+        return run_sweep(data, sequence, sweep, RunStore(Path(store)), setting=setting)
     with TemporaryDirectory(prefix="oodml-") as folder:
-        return run_sweep(data, sequence, sweep, RunStore(Path(folder)))
+        return run_sweep(data, sequence, sweep, RunStore(Path(folder)), setting=setting)
 
 
 def _encoder_of(sequence: SplitSequence) -> str:
@@ -157,6 +199,7 @@ def run_sweep(
     sweep: Sweep,
     store: RunStore,
     *,
+    setting: Setting = Setting(),  # noqa: B008 - it is frozen
     executor: Callable[[], Executor] = SerialExecutor,
     progress: Progress | None = None,
 ) -> list[ScoreCard]:
@@ -167,7 +210,8 @@ def run_sweep(
     raised together at the end, as one `RunError`.
     """
     specs = sweep.specs(embeddings, sequence)
-    jobs = plan_jobs(specs, embeddings, sequence, store, metrics=tuple(sweep.metrics))
+    given = replace(setting, metrics=tuple(sweep.metrics))
+    jobs = plan_jobs(specs, embeddings, sequence, store, given)
     failures: dict[str, Failure] = {}
     for _ in range(ATTEMPTS):
         left = [job for job in jobs if not (job.done() or job.spec.digest() in failures)]
@@ -225,7 +269,7 @@ def count_work(
     specs = sweep.specs(embeddings, sequence)
     left = [spec for spec in specs if not store.done(spec, sweep.metrics)]
     d = embeddings.vectors.shape[1]
-    train = [s for s in left if METHODS[s.method].seeded and store.encoder(s, d) is None]
+    train = [s for s in left if s.budget and store.encoder(s, d) is None]
     return Work(len(specs), len(train), len(left) - len(train))
 
 
@@ -234,12 +278,11 @@ def plan_jobs(
     embeddings: EmbeddingSet,
     sequence: SplitSequence,
     store: RunStore,
-    *,
-    metrics: tuple[str, ...],
+    setting: Setting,
 ) -> list[Job]:
     """The jobs of those specs that are not done, their inputs written into the store."""
     require_classes(sequence, embeddings)
-    left = [spec for spec in specs if not store.done(spec, metrics)]
+    left = [spec for spec in specs if not store.done(spec, setting.metrics)]
     if not left:
         return []
     selecting = dict.fromkeys(spec.part for spec in left if spec.selection == "val")
@@ -256,8 +299,8 @@ def plan_jobs(
         write_embeddings(vectors, embeddings)
     if not splits.exists():
         write_sequence(splits, sequence)
-    files = tuple(plugin.path for plugin in plugins())
-    return [Job(spec, metrics, vectors, splits, store.root, files) for spec in left]
+    given = replace(setting, plugins=tuple(plugin.path for plugin in plugins()))
+    return [Job(spec, vectors, splits, store.root, given) for spec in left]
 
 
 def _summary(failures: list[Failure], total: int) -> str:

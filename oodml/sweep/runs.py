@@ -15,12 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from oodml.errors import FormatError, RunError, WeightsError
+from oodml.embed.network import Network
 from oodml.methods import FeatureEncoder, Trained, read_head, write_head
+from oodml.methods.checkpoint import remove_checkpoint
 from oodml.registry import plugins
 from oodml.score import ScoreCard, unite
 from oodml.store import file_digest, read_json, write_json, write_text
 from oodml.sweep.spec import RunSpec
 
+Model = FeatureEncoder | Network
 log = logging.getLogger(__name__)
 _PACKAGES = ("oodml", "torch", "torchvision", "numpy", "scipy", "scikit-learn", "pillow")
 
@@ -56,8 +59,8 @@ class RunStore:
             return ()
         return tuple({name: None for card in self.cards(spec) for name in card.values})
 
-    def encoder(self, spec: RunSpec, d: int) -> FeatureEncoder | None:
-        """The model of a run on vectors `(n, d)`, read again.
+    def encoder(self, spec: RunSpec, d: int) -> Model | None:
+        """The model of a run, read again: a head for vectors `(n, d)`, or a whole network.
 
         None where none was kept, or what is there is not what was scored: to be trained again.
         """
@@ -65,7 +68,7 @@ class RunStore:
         if not path.exists():
             return None
         try:
-            head = read_head(path, d)
+            model = read_head(path, d) if spec.protocol == "head" else _read_network(path)
         except WeightsError as error:
             log.info("%s Trained again: %s", error, spec.label())
             return None
@@ -73,17 +76,23 @@ class RunStore:
         if "model" in result and result["model"] != file_digest(path):
             log.info("%s is not the model that was scored. Trained again: %s", path, spec.label())
             return None
-        return head
+        return model
 
-    def keep(self, spec: RunSpec, trained: Trained) -> None:
-        """What was trained and how; the model last. A repeated run writes the same again."""
-        folder = self.folder(spec)
+    def keep(self, spec: RunSpec, trained: Trained, before: Network | None = None) -> None:
+        """What was trained and how; the model last. A repeated run writes the same again.
+
+        A head is kept with the network `before` it, where one is given.
+        """
+        folder, encoder = self.folder(spec), trained.encoder
         write_json(folder / "spec.json", "run", spec.to_json())
         write_json(folder / "env.json", "environment", environment())
         lines = (json.dumps(record, allow_nan=False) for record in trained.history)
         write_text(folder / "metrics.jsonl", "".join(f"{line}\n" for line in lines))
-        if trained.encoder.state():
-            write_head(self.model(spec), trained.encoder)
+        if isinstance(encoder, Network):
+            _write_network(self.model(spec), encoder)
+        elif encoder.state():
+            write_head(self.model(spec), encoder)
+        remove_checkpoint(folder)
 
     def write(self, spec: RunSpec, card: ScoreCard, seconds: float) -> None:
         """The result of the model that was kept, in place of any other."""
@@ -177,3 +186,11 @@ def environment() -> dict[str, Any]:
         "device": "cpu",
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
+
+
+def _read_network(path: Path) -> Network:
+    raise NotImplementedError
+
+
+def _write_network(path: Path, network: Network) -> None:
+    raise NotImplementedError

@@ -16,7 +16,7 @@ class RunSpec:
     """One run: a method, trained on one split's train side with one seed, scored on its test side.
 
     `features` is the digest of the vectors, `encoder` the identity of what made them, where that is
-    known. `plugin` is the sha256 of the plug-in file that the method is from, None for others; data
+    known. `preset` is where the parameters come from, if not from the method. `plugin` is the sha256 of the plug-in file that the method is from, None for others; data
     and splits are here by their content, wherever they are from. It holds no path and no host. The
     metrics are not part of it: a run is a training, and what is measured on it can be added. Fields
     that are None are not part of the digest, so that a later version can add one and keep every
@@ -41,6 +41,7 @@ class RunSpec:
     shots: int | None = None
     control: int | None = None
     plugin: str | None = None
+    preset: str | None = None
     swapped: bool | None = None
 
     def __post_init__(self) -> None:
@@ -68,18 +69,22 @@ class RunSpec:
     def label(self) -> str:
         """A short text for people: method, split, control, swapped, seed."""
         seed = "" if self.seed is None else f", seed {self.seed}"
-        return f"{method_label(self.method, self.parameters)}, split {self.part}{seed}"
+        return f"{self.method_label()}, split {self.part}{seed}"
 
+    def method_label(self) -> str:
+        """The method, its preset, and those of its parameters that are not the defaults.
 
-def method_label(method: str, parameters: Mapping[str, Any]) -> str:
-    """The method with those of its parameters that are not the defaults."""
-    from oodml.methods import METHODS
-    from oodml.methods.method import parameters as defaults_of
+        A preset that the protocol implies is not said.
+        """
+        from oodml.methods import METHODS, base_of, defaults_of
 
-    defaults = defaults_of(METHODS[method]()) if method in METHODS else {}
-    changed = [
-        f"{key}={value if isinstance(value, str) else canonical_json(value)}"
-        for key, value in sorted(parameters.items())
-        if defaults.get(key) != value
-    ]
-    return method + ("?" + "&".join(changed) if changed else "")
+        known = base_of(self.method) in METHODS
+        defaults = defaults_of(self.method, self.preset) if known else {}
+        changed = [
+            f"{key}={value if isinstance(value, str) else canonical_json(value)}"
+            for key, value in sorted(self.parameters.items())
+            if defaults.get(key) != value
+        ]
+        implied = self.preset is None or self.preset.startswith(self.protocol)
+        name = self.method if implied else f"{self.method}@{self.preset}"
+        return name + ("?" + "&".join(changed) if changed else "")

@@ -1,0 +1,62 @@
+"""One training on several processes, as torchrun starts them: the global batch in equal shares.
+
+Every process passes its share of the images through the backbone; the pooled features of all are
+gathered, and head and loss are computed on the whole batch everywhere. So a loss over pairs sees
+the same pairs as in one process, and its gradients are those of one process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import distributed
+
+
+def rank() -> int:
+    """The number of this process; 0 where there is only one."""
+    return distributed.get_rank() if _together() else 0
+
+
+def share(n: int) -> slice:
+    """The places of this process's images in a batch of n."""
+    if not _together():
+        return slice(0, n)
+    size, at = distributed.get_world_size(), distributed.get_rank()
+    return slice(n * at // size, n * (at + 1) // size)
+
+
+def gather(mine: torch.Tensor, n: int) -> torch.Tensor:
+    """The rows `(n, d)` of all processes in order; gradients reach only those of this one."""
+    if not _together():
+        return mine
+    size = distributed.get_world_size()
+    counts = [n * (at + 1) // size - n * at // size for at in range(size)]
+    padded = mine.new_zeros((max(counts), *mine.shape[1:]))
+    padded[: len(mine)] = mine.detach()
+    blocks = [torch.empty_like(padded) for _ in counts]
+    distributed.all_gather(blocks, padded)
+    rows = [block[:count] for block, count in zip(blocks, counts, strict=True)]
+    rows[distributed.get_rank()] = mine
+    return torch.cat(rows)
+
+
+def add_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:
+    """Sum the gradients of what each process computed on its own share."""
+    if not _together():
+        return
+    for parameter in parameters:
+        if parameter.requires_grad:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+            distributed.all_reduce(parameter.grad)
+
+
+def wait() -> None:
+    """Until every process is here."""
+    if _together():
+        distributed.barrier()
+
+
+def _together() -> bool:
+    return distributed.is_available() and distributed.is_initialized()

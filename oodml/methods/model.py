@@ -1,0 +1,151 @@
+"""What is trained: a head on pooled features, which are cached or come from a network."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from oodml.embed.network import Network
+from oodml.methods import distributed
+from oodml.methods.heads import Head
+from oodml.methods.lossmethod import LossMethod
+from oodml.methods.method import FitContext
+from oodml.methods.pictures import Pictures
+
+_AT_ONCE = 8192
+_PICTURES_AT_ONCE = 32
+
+
+class TrainableHead(torch.nn.Module):
+    """Pooled features `(b, d)` as un-normalised embeddings `(b, dim)`.
+
+    Features are divided by `scale`; then come a batch normalisation, a hidden layer with a ReLU,
+    both where the method wants them, and the embedding layer. `folded` is the same function, as
+    trained, of plain layers only.
+    """
+
+    def __init__(self, d: int, method: LossMethod, scale: float) -> None:
+        super().__init__()
+        self.scale = scale
+        self.norm = torch.nn.BatchNorm1d(d) if method.bn else None
+        widths = [d, *([method.hidden] if method.hidden else []), method.dim]
+        self.layers = torch.nn.ModuleList(
+            torch.nn.Linear(one, other) for one, other in zip(widths, widths[1:], strict=False)
+        )
+
+    def forward(self, pooled: torch.Tensor) -> torch.Tensor:
+        found = pooled / self.scale
+        if self.norm is not None:
+            found = self.norm(found)
+        for layer in self.layers[:-1]:
+            found = torch.relu(layer(found))
+        embeddings: torch.Tensor = self.layers[-1](found)
+        return embeddings
+
+    def folded(self) -> Head:
+        """A copy as the encoder of features of their own scale."""
+        layers = [(layer.weight.detach(), layer.bias.detach()) for layer in self.layers]
+        weight, bias = layers[0]
+        if self.norm is not None:
+            norm = self.norm
+            slope = norm.weight / (norm.running_var + norm.eps).sqrt()  # type: ignore[operator]
+            bias = bias + weight @ (norm.bias - norm.running_mean * slope).detach()
+            weight = weight * slope.detach()
+        layers[0] = (weight / self.scale, bias)
+        return Head.of(*((weight.cpu().clone(), bias.cpu().clone()) for weight, bias in layers))
+
+
+def build_head(context: FitContext, method: LossMethod) -> TrainableHead:
+    """The head at the start, a function of the seed.
+
+    Weights are normal with variance 1 / d, a random projection, which keeps angles on average
+    (2 / d before a ReLU), and features are divided by their mean length on the train side, so that
+    one learning rate suits encoders of any scale. The protocol `paper` leaves features as they are
+    and draws weights uniformly below 1 / sqrt(d), as torch's own layers do.
+    """
+    vectors = context.train.vectors
+    paper = context.protocol == "paper"
+    scale = 1.0 if paper else float(np.linalg.norm(vectors, axis=1).mean()) or 1.0
+    head = TrainableHead(vectors.shape[1], method, scale)
+    for place, layer in enumerate(head.layers):
+        dim, d = layer.weight.shape
+        rng = np.random.default_rng([context.seed, d, dim])
+        if paper:
+            weight, bias = (rng.uniform(-1, 1, shape) / np.sqrt(d) for shape in ((dim, d), dim))
+        else:
+            gain = 2.0 if place < len(head.layers) - 1 else 1.0
+            normal = rng.standard_normal((dim, d), dtype=np.float32)
+            weight, bias = normal * np.sqrt(gain / d, dtype=np.float32), np.zeros(dim)
+        with torch.no_grad():
+            layer.weight.copy_(torch.from_numpy(np.asarray(weight, np.float32)))
+            layer.bias.copy_(torch.from_numpy(np.asarray(bias, np.float32)))
+    return head.to(context.course.device)
+
+
+# Where pooled features come from -----------------------------------------------------------------
+
+
+class Source(Protocol):
+    """Pooled features of the train side, and of the validation classes."""
+
+    module: torch.nn.Module | None
+
+    def pooled(self, rows: np.ndarray, step: int) -> torch.Tensor:
+        """Those of a batch of rows of the train side, `(b, d)`."""
+
+    def validation(self) -> torch.Tensor:
+        """Those of all validation images, `(n, d)`."""
+
+
+class Features:
+    """Features that were computed before: nothing but the head is trained."""
+
+    def __init__(self, context: FitContext) -> None:
+        self.module = None
+        self._device = context.course.device
+        self._train = torch.from_numpy(np.array(context.train.vectors, dtype=np.float32))
+        self._train = self._train.to(self._device)
+        self._val = None if context.val is None else context.val.vectors
+
+    def pooled(self, rows: np.ndarray, step: int) -> torch.Tensor:  # noqa: ARG002
+        return self._train[torch.from_numpy(rows).to(self._device)]
+
+    def validation(self) -> torch.Tensor:
+        assert self._val is not None
+        return torch.from_numpy(np.array(self._val, dtype=np.float32)).to(self._device)
+
+
+class Images:
+    """Pictures through a network that is trained too, its batch normalisation frozen."""
+
+    def __init__(self, context: FitContext, network: Network, pictures: Pictures) -> None:
+        self.module = deepcopy(network.module).to(context.course.device).eval()
+        for parameter in self.module.parameters():
+            parameter.requires_grad_()
+        for layer in self.module.modules():
+            if isinstance(layer, torch.nn.modules.batchnorm._BatchNorm):
+                layer.requires_grad_(False)
+        self._network = Network(network.spec, self.module)
+        self._context, self._pictures = context, pictures
+
+    def pooled(self, rows: np.ndarray, step: int) -> torch.Tensor:
+        mine = distributed.share(len(rows))
+        batch = self._pictures.augmented(rows[mine], seed=self._context.seed, step=step, first=mine.start)
+        return distributed.gather(self._forward(batch), len(rows))
+
+    def validation(self) -> torch.Tensor:
+        assert self._context.val_images is not None
+        with torch.inference_mode():
+            batches = self._context.val_images.plain(self._network, _PICTURES_AT_ONCE)
+            return torch.cat([self._forward(batch) for batch in batches])
+
+    def _forward(self, batch: torch.Tensor) -> torch.Tensor:
+        device = torch.device(self._context.course.device)
+        bf16 = self._context.precision == "bf16"
+        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+            pooled: torch.Tensor = self.module(self._network.normalised(batch.to(device)))
+        return pooled.float()

@@ -1,0 +1,70 @@
+"""Following a training as it goes: a line a step in its folder, and a tracker of one's own."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from oodml.errors import UnknownNameError
+from oodml.methods import Tracker
+from oodml.sweep.runs import RunStore
+from oodml.sweep.spec import RunSpec
+
+PAUSE = 1.0  # seconds between two writings
+
+
+@dataclass(slots=True)
+class Lines:
+    """A tracker that appends a line of JSON a step to a file, about once a second.
+
+    The lines of a training that is killed stay; at its end all of them are written anew.
+    """
+
+    path: Path
+    _pending: list[str] = field(default_factory=list)
+    _written: float = 0.0
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        self._pending.append(json.dumps({"step": step, **values}))
+        if time.monotonic() - self._written >= PAUSE:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self.path.open("a") as stream:
+                stream.write("".join(f"{line}\n" for line in self._pending))
+            self._pending.clear()
+            self._written = time.monotonic()
+
+
+@dataclass(frozen=True, slots=True)
+class Several:
+    """Trackers that are told the same."""
+
+    trackers: tuple[Tracker, ...]
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        for tracker in self.trackers:
+            tracker.log(step, values)
+
+
+def tracker_of(spec: RunSpec, store: RunStore, name: str | None) -> Tracker:
+    """The lines in the run's folder, and what `py:module:function` gives for the spec."""
+    lines = Lines(store.folder(spec) / "metrics.jsonl")
+    return lines if name is None else Several((lines, find_tracker(name)(spec)))
+
+
+def find_tracker(name: str):
+    """The function of `py:module:function`; modules of the current folder are found too."""
+    kind, _, rest = name.partition(":")
+    module, _, function = rest.partition(":")
+    if kind != "py" or not module or not function:
+        raise UnknownNameError(f"{name!r} is no tracker; expected py:module:function.")
+    if "" not in sys.path:
+        sys.path.insert(0, "")
+    try:
+        return getattr(importlib.import_module(module), function)
+    except (ImportError, AttributeError) as error:
+        raise UnknownNameError(f"{name!r} cannot be loaded: {error}.") from None

@@ -1,0 +1,98 @@
+"""What a job is given: features, and the images behind them where the network is trained too."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import lru_cache
+
+import numpy as np
+
+from oodml.data import Dataset
+from oodml.embed import EmbeddingSet, open_encoder
+from oodml.embed.network import Network
+from oodml.embed.reading import batches
+from oodml.errors import RunError
+from oodml.methods import Budget, Course, FitContext
+from oodml.methods.pictures import Pictures, pictures_of
+from oodml.split import SplitSequence
+from oodml.sweep.spec import RunSpec
+
+AT_ONCE = 32  # images through a trained network
+SHORTER = 256  # pixels of the shorter side of pictures that are kept for training
+
+
+def fit_context(
+    embeddings: EmbeddingSet,
+    sequence: SplitSequence,
+    spec: RunSpec,
+    *,
+    data: Dataset | None = None,
+    encoder: str | None = None,
+    course: Course = Course(),  # noqa: B008 - it is frozen
+) -> FitContext:
+    """What a method may see: copies of the train classes' features, nothing of the test side.
+
+    Where the protocol trains the network, also `encoder`, and the images of the same classes.
+    """
+    split = sequence.part(spec.part)
+    apart = spec.selection == "val"
+    train = split.train if apart else split.train_side
+    context = FitContext(
+        train=embeddings.of(train),
+        val=embeddings.of(split.val) if apart else None,
+        protocol=spec.protocol,  # type: ignore[arg-type]
+        budget=Budget(**spec.budget),
+        selection=spec.selection,  # type: ignore[arg-type]
+        seed=spec.seed or 0,
+        precision=spec.precision,
+        course=course,
+    )
+    if spec.protocol == "head" or not spec.budget:
+        return context
+    network = network_of(encoder)
+    if data is None or network is None:
+        raise RunError(
+            f"Protocol {spec.protocol} trains the network, and so takes images and a network; give "
+            "--dataset and an --encoder such as tv:resnet50."
+        )
+    return replace(
+        context,
+        network=network,
+        images=_pictures(embeddings, data, network, train),
+        val_images=_pictures(embeddings, data, network, split.val) if apart else None,
+    )
+
+
+@lru_cache(maxsize=1)
+def network_of(encoder: str | None) -> Network | None:
+    """The network of an encoder's name; None where it is none, as `oodml:hog`, or has no name."""
+    found = open_encoder(encoder) if encoder else None
+    return found if isinstance(found, Network) else None
+
+
+def embedded(
+    embeddings: EmbeddingSet, data: Dataset | None, network: Network, classes: tuple[str, ...]
+) -> EmbeddingSet:
+    """The same images by another network; those of other classes are left at zero."""
+    if data is None:
+        raise RunError(f"{network.spec.name} takes images; give --dataset and --encoder.")
+    rows = rows_of(embeddings, classes)
+    vectors = np.zeros((len(embeddings), network.spec.dim), dtype=np.float32)
+    blocks = [network(b).float().cpu().numpy() for b in batches(data, network, rows, AT_ONCE)]
+    vectors[rows] = np.concatenate(blocks)
+    return replace(embeddings, vectors=vectors)
+
+
+def rows_of(embeddings: EmbeddingSet, classes: tuple[str, ...]) -> np.ndarray:
+    """The rows of these classes, in the order of `embeddings.of`."""
+    index = {name: at for at, name in enumerate(embeddings.classes)}
+    return np.flatnonzero(np.isin(embeddings.labels, [index[name] for name in classes]))
+
+
+def _pictures(
+    embeddings: EmbeddingSet, data: Dataset, network: Network, classes: tuple[str, ...]
+) -> Pictures:
+    from oodml.embed.prepared import prepare_images
+
+    prepared = prepare_images(data, SHORTER)
+    return pictures_of(data, rows_of(embeddings, classes), network, prepared.__getitem__)
