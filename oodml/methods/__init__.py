@@ -3,6 +3,7 @@
 from oodml.errors import UnknownNameError
 from oodml.methods.frozen import Frozen
 from oodml.methods.heads import read_head, write_head
+from oodml.methods.margins import Margin, RMargin
 from oodml.methods.method import (
     Budget,
     FeatureEncoder,
@@ -13,10 +14,27 @@ from oodml.methods.method import (
     parameters,
 )
 from oodml.methods.multisimilarity import MultiSimilarity
+from oodml.methods.pairs import Contrastive, Histogram, NPair, Semihard, Triplet
+from oodml.methods.proxies import ArcFace, ProtoNet, ProxyAnchor, Softmax
 from oodml.registry import Name, Registry
 
 METHODS: Registry[type[Method]] = Registry(
-    "methods", {"frozen": Frozen, "multisimilarity": MultiSimilarity}
+    "methods",
+    {
+        "arcface": ArcFace,
+        "contrastive": Contrastive,
+        "frozen": Frozen,
+        "histogram": Histogram,
+        "margin": Margin,
+        "multisimilarity": MultiSimilarity,
+        "npair": NPair,
+        "protonet": ProtoNet,
+        "proxyanchor": ProxyAnchor,
+        "rmargin": RMargin,
+        "semihard": Semihard,
+        "softmax": Softmax,
+        "triplet": Triplet,
+    },
 )
 
 
