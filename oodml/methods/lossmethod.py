@@ -51,6 +51,7 @@ class LossMethod:
     version: ClassVar[int] = 1
     needs: ClassVar[Needs] = "features"
     seeded: ClassVar[bool] = True
+    raw: ClassVar[bool] = True  # its loss is given un-normalised embeddings, so norms can be added
 
     @property
     def loss_lr(self) -> float:
