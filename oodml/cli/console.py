@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -61,8 +62,13 @@ def number(value: float | None, digits: int = 2) -> str:
 
 
 @contextmanager
-def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on stderr, fed by `update(done, total)`; silent when stderr is no terminal."""
+def progress_bar(
+    what: str, latest: Callable[[], str] | None = None
+) -> Iterator[Callable[[int, int], None]]:
+    """A bar on stderr, fed by `update(done, total)`; silent when stderr is no terminal.
+
+    `latest` gives what is going on now, which is asked for every second and shown after the bar.
+    """
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -73,16 +79,31 @@ def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
     )
 
     console = Console(stderr=True)
-    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (
+        *(TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()),
+        TextColumn("{task.fields[latest]}", style="dim"),
+    )
     with Progress(
         *columns, console=console, transient=True, disable=not console.is_terminal
     ) as bar:
-        task = bar.add_task(what, total=None)
+        task = bar.add_task(what, total=None, latest="")
 
         def update(done: int, total: int) -> None:
             bar.update(task, completed=done, total=total)
 
-        yield update
+        ended = threading.Event()
+
+        def follow() -> None:
+            while latest is not None and not bar.disable and not ended.wait(1.0):
+                bar.update(task, latest=latest())
+
+        follower = threading.Thread(target=follow, daemon=True)
+        follower.start()
+        try:
+            yield update
+        finally:
+            ended.set()
+            follower.join()
 
 
 def figure_kind(target: Path) -> Kind:

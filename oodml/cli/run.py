@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict, Unpack
 
 import click
 
@@ -13,6 +14,7 @@ from oodml.cli.inputs import json_option, load_vectors, path_type, vectors_optio
 if TYPE_CHECKING:
     from oodml.embed import EmbeddingSet
     from oodml.split import SplitSequence
+    from oodml.sweep import Sweep
 
 
 @click.command()
@@ -87,18 +89,11 @@ def run(
     dataset: str | None,
     encoder: str | None,
     file: Path,
-    methods: tuple[str, ...],
-    seeds: int,
-    protocol: str,
-    selection: str,
-    steps: int,
     executor: str,
-    controls: bool,
-    both_ways: bool,
-    metrics: tuple[str, ...],
     dry_run: bool,
     output: Path,
     as_json: bool,
+    **options: Unpack[Asked],
 ) -> None:
     """Train and score methods on every split; killed, the same command goes on where it was.
 
@@ -106,30 +101,20 @@ def run(
     Example:  oodml run --dataset glyphs --splits glyphs.json --method frozen \\
                         --method multisimilarity --seeds 3 -o runs
     """
-    from oodml.methods import Budget
-    from oodml.metrics import DEFAULT_METRICS
     from oodml.split import read_sequence
-    from oodml.sweep import RunStore, Sweep, count_work, make_executor, run_sweep
+    from oodml.sweep import RunStore, count_work, latest_line, make_executor, run_sweep
 
     # What cannot run is said before anything is embedded.
-    sweep = Sweep(
-        methods,
-        tuple(range(seeds)),
-        protocol,
-        selection,
-        Budget(steps=steps),
-        controls=controls,
-        both_ways=both_ways,
-        metrics=metrics or DEFAULT_METRICS,
-    )
+    sweep = _sweep(options)
     sequence = read_sequence(file)
     fallback = sequence.encoder.name if sequence.encoder else None
     vectors = load_vectors(embeddings, dataset, encoder, fallback=fallback)
     _warn_of_other_data(sequence, vectors)
+    sweep = _with_images(sweep, dataset, encoder or fallback)
     store = RunStore(output)
     work = count_work(vectors, sequence, sweep, store)
     if not dry_run:
-        with progress_bar("Running") as update:
+        with progress_bar("Running", lambda: latest_line(output)) as update:
             run_sweep(
                 vectors,
                 sequence,
@@ -152,6 +137,60 @@ def run(
             f"{work.runs} runs, {work.done} of them done before; {work.to_train} trained and "
             f"scored, {work.to_score} scored only. Draw them with: oodml curve {output}"
         )
+
+
+class Asked(TypedDict):
+    """The options that say what to train, and how."""
+
+    methods: tuple[str, ...]
+    preset: str | None
+    seeds: int
+    protocol: str
+    selection: str
+    steps: int | None
+    controls: bool
+    both_ways: bool
+    metrics: tuple[str, ...]
+    precision: str
+    device: str
+    models: str
+    tracker: str | None
+
+
+def _sweep(asked: Asked) -> Sweep:
+    from oodml.methods import budget_of, with_preset
+    from oodml.metrics import DEFAULT_METRICS
+    from oodml.sweep import Setting, Sweep
+
+    steps, preset = asked["steps"], asked["preset"]
+    budget = replace(budget_of(asked["protocol"]), steps=steps, epochs=0) if steps else None
+    return Sweep(
+        tuple(with_preset(name, preset) for name in asked["methods"]),
+        tuple(range(asked["seeds"])),
+        asked["protocol"],
+        asked["selection"],
+        budget,
+        controls=asked["controls"],
+        both_ways=asked["both_ways"],
+        metrics=asked["metrics"] or DEFAULT_METRICS,
+        precision=asked["precision"],
+        setting=Setting(
+            whole=asked["models"] == "whole", device=asked["device"], tracker=asked["tracker"]
+        ),
+    )
+
+
+def _with_images(sweep: Sweep, dataset: str | None, encoder: str | None) -> Sweep:
+    """The sweep with the images behind the features, where they are named."""
+    from oodml.data import Vectors, load_data
+
+    if dataset is None:
+        return sweep
+    data = load_data(dataset)
+    if isinstance(data.source, Vectors):
+        return sweep
+    images = None if sweep.protocol == "head" else data
+    return replace(sweep, setting=replace(sweep.setting, encoder=encoder, data=images))
 
 
 def _warn_of_other_data(sequence: SplitSequence, vectors: EmbeddingSet) -> None:

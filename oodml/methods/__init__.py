@@ -12,8 +12,15 @@ from oodml.methods.method import (
     Trained,
     parameters,
 )
-from oodml.methods.named import base_of, defaults_of, find_method, method_kind, preset_in
-from oodml.methods.presets import find_preset, preset_names, preset_of
+from oodml.methods.named import (
+    base_of,
+    defaults_of,
+    find_method,
+    method_kind,
+    preset_in,
+    with_preset,
+)
+from oodml.methods.presets import budget_of, find_preset, preset_names, preset_of
 from oodml.methods.registered import METHODS
 
 __all__ = [
@@ -27,6 +34,7 @@ __all__ = [
     "Tracker",
     "Trained",
     "base_of",
+    "budget_of",
     "defaults_of",
     "find_method",
     "find_preset",
@@ -36,5 +44,6 @@ __all__ = [
     "preset_names",
     "preset_of",
     "read_head",
+    "with_preset",
     "write_head",
 ]

@@ -42,16 +42,14 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint, run: str) -> None:
     with replacing(folder / name) as temporary:
         save_file(state, temporary)
     body = {"run": run, "step": checkpoint.step, "file": name, **checkpoint.facts}
-    write_json(
-        folder / "checkpoint.json", _FORMAT, {**body, "sha256": file_digest(folder / name)}
-    )
+    write_json(folder / "checkpoint.json", _FORMAT, {**body, "sha256": file_digest(folder / name)})
     for old in folder.glob("checkpoint-*.safetensors"):
         if old.name != name:
             old.unlink(missing_ok=True)
 
 
 def read_checkpoint(folder: Path, run: str) -> Checkpoint | None:
-    """The last checkpoint of this training; None where there is none, or what is there is not it."""
+    """The last checkpoint of this training; None where there is none, or it is of another one."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +15,12 @@ from oodml.store import replacing
 if TYPE_CHECKING:
     import torch
 
+    from oodml.embed.network import Network
     from oodml.methods.method import FeatureEncoder
 
-_HEAD = re.compile(r"[^+]+\+(?:linear:(?P<dim>[1-9]\d*)|mlp:(?P<hidden>[1-9]\d*)-(?P<out>[1-9]\d*))")
+_HEAD = re.compile(
+    r"[^+]+\+(?:linear:(?P<dim>[1-9]\d*)|mlp:(?P<hidden>[1-9]\d*)-(?P<out>[1-9]\d*))"
+)
 Layers = tuple[tuple["torch.Tensor", "torch.Tensor"], ...]
 
 
@@ -72,6 +75,31 @@ class Head:
         }
 
 
+def with_head(network: Network, head: Head) -> Network:
+    """The network with the head on its vectors, sharing the network's weights.
+
+    It has no identity of its own until it is a file: its `weights` are None.
+    """
+    import torch
+
+    from oodml.embed.network import Network
+    from oodml.embed.trained import build_head, join_head
+
+    arch = head.spec.arch.partition("+")[2]
+    module = build_head(network.spec.dim, arch).requires_grad_(False)
+    state = {key.removeprefix("head."): value for key, value in head.state().items()}
+    module.load_state_dict(state)
+    device = next(iter(network.module.parameters()), torch.empty(0)).device
+    name, whole = f"{network.spec.name}+{arch}", f"{network.spec.arch}+{arch}"
+    spec = replace(network.spec, name=name, arch=whole, dim=head.spec.dim, weights=None)
+    return Network(spec, join_head(network.module, module.to(device)).eval())
+
+
+def parts_of(network: Network) -> tuple[torch.nn.Module, torch.nn.Module]:
+    """Backbone and head of what `with_head` made."""
+    return network.module.get_submodule("backbone"), network.module.get_submodule("head")
+
+
 def head_arch(widths: Sequence[int]) -> str:
     """`+linear:512` for one layer, `+mlp:1024-512` for two."""
     kind = "linear" if len(widths) == 1 else "mlp"
@@ -86,29 +114,17 @@ def layer_names(layers: int) -> list[str]:
 # Files -------------------------------------------------------------------------------------------
 
 
-def write_head(
-    path: Path,
-    encoder: FeatureEncoder,
-    *,
-    backbone: Mapping[str, torch.Tensor] | None = None,
-    arch: str | None = None,
-) -> None:
-    """Write the weights as safetensors, atomically, with the arch in their metadata.
-
-    With the state of a `backbone` and the `arch` of the whole, the file is of a whole encoder.
-    """
+def write_head(path: Path, encoder: FeatureEncoder) -> None:
+    """Write the weights as safetensors, atomically, with the arch in their metadata."""
     from safetensors.torch import save_file
 
-    whole = {f"backbone.{key}": value for key, value in (backbone or {}).items()}
-    state = {
-        key: value.detach().cpu().contiguous() for key, value in {**whole, **encoder.state()}.items()
-    }
+    state = {key: value.detach().cpu().contiguous() for key, value in encoder.state().items()}
     with replacing(path) as temporary:
-        save_file(state, temporary, metadata={"arch": arch or encoder.spec.arch})
+        save_file(state, temporary, metadata={"arch": encoder.spec.arch})
 
 
 def read_head(path: Path, d: int) -> Head:
-    """The head of a file that `write_head` wrote, for vectors `(n, d)`.
+    """The head of a file that `write_head` or `write_trained` wrote, for vectors `(n, d)`.
 
     Raises `WeightsError` where arch, names, types or shapes of the tensors are not exactly those of
     such a head, or a weight is not finite.
@@ -120,7 +136,7 @@ def read_head(path: Path, d: int) -> Head:
             f"{path} has arch {arch!r}; expected vectors:{d}+linear:DIM or vectors:{d}+mlp:H-DIM."
         )
     names = layer_names(len(widths))
-    expected = {}
+    expected: dict[str, tuple[str, tuple[int, ...]]] = {}
     for name, columns, rows in zip(names, (d, *widths), widths, strict=False):
         expected[f"{name}.weight"] = ("float32", (rows, columns))
         expected[f"{name}.bias"] = ("float32", (rows,))

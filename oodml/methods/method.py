@@ -102,9 +102,12 @@ class FeatureEncoder(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """An encoder and how it came about, a record a step."""
+    """An encoder and how it came about, a record a step.
 
-    encoder: FeatureEncoder
+    The encoder is one of features, or of images where the network was trained too.
+    """
+
+    encoder: FeatureEncoder | Network
     history: tuple[Mapping[str, Any], ...] = ()
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from itertools import pairwise
 from typing import Protocol
 
 import numpy as np
 import torch
-from torch.nn import functional
 
 from oodml.embed.network import Network
 from oodml.methods import distributed
@@ -28,35 +28,47 @@ class TrainableHead(torch.nn.Module):
     trained, of plain layers only.
     """
 
+    norm: torch.nn.BatchNorm1d | None
+
     def __init__(self, d: int, method: LossMethod, scale: float) -> None:
         super().__init__()
         self.scale = scale
         self.norm = torch.nn.BatchNorm1d(d) if method.bn else None
         widths = [d, *([method.hidden] if method.hidden else []), method.dim]
-        self.layers = torch.nn.ModuleList(
-            torch.nn.Linear(one, other) for one, other in zip(widths, widths[1:], strict=False)
-        )
+        self.layers = torch.nn.Sequential(*(torch.nn.Linear(*pair) for pair in pairwise(widths)))
 
     def forward(self, pooled: torch.Tensor) -> torch.Tensor:
         found = pooled / self.scale
         if self.norm is not None:
             found = self.norm(found)
-        for layer in self.layers[:-1]:
-            found = torch.relu(layer(found))
-        embeddings: torch.Tensor = self.layers[-1](found)
+        first, *others = self.layers
+        embeddings: torch.Tensor = first(found)
+        for layer in others:
+            embeddings = layer(torch.relu(embeddings))
         return embeddings
 
     def folded(self) -> Head:
         """A copy as the encoder of features of their own scale."""
-        layers = [(layer.weight.detach(), layer.bias.detach()) for layer in self.layers]
+        layers = [(layer.weight.detach(), layer.bias.detach()) for layer in self._linear()]
         weight, bias = layers[0]
         if self.norm is not None:
-            norm = self.norm
-            slope = norm.weight / (norm.running_var + norm.eps).sqrt()  # type: ignore[operator]
-            bias = bias + weight @ (norm.bias - norm.running_mean * slope).detach()
-            weight = weight * slope.detach()
+            slope, shift = _affine(self.norm)
+            bias = bias + weight @ shift
+            weight = weight * slope
         layers[0] = (weight / self.scale, bias)
         return Head.of(*((weight.cpu().clone(), bias.cpu().clone()) for weight, bias in layers))
+
+    def _linear(self) -> list[torch.nn.Linear]:
+        return [layer for layer in self.layers if isinstance(layer, torch.nn.Linear)]
+
+
+def _affine(norm: torch.nn.BatchNorm1d) -> tuple[torch.Tensor, torch.Tensor]:
+    """A batch normalisation as x -> slope x + shift, with its running statistics."""
+    mean, variance = norm.running_mean, norm.running_var
+    assert mean is not None
+    assert variance is not None
+    slope = norm.weight.detach() / (variance + norm.eps).sqrt()
+    return slope, norm.bias.detach() - mean * slope
 
 
 def build_head(context: FitContext, method: LossMethod) -> TrainableHead:
@@ -71,7 +83,7 @@ def build_head(context: FitContext, method: LossMethod) -> TrainableHead:
     paper = context.protocol == "paper"
     scale = 1.0 if paper else float(np.linalg.norm(vectors, axis=1).mean()) or 1.0
     head = TrainableHead(vectors.shape[1], method, scale)
-    for place, layer in enumerate(head.layers):
+    for place, layer in enumerate(head._linear()):
         dim, d = layer.weight.shape
         rng = np.random.default_rng([context.seed, d, dim])
         if paper:
@@ -104,8 +116,9 @@ class Source(Protocol):
 class Features:
     """Features that were computed before: nothing but the head is trained."""
 
+    module: torch.nn.Module | None = None
+
     def __init__(self, context: FitContext) -> None:
-        self.module = None
         self._device = context.course.device
         self._train = torch.from_numpy(np.array(context.train.vectors, dtype=np.float32))
         self._train = self._train.to(self._device)
@@ -123,29 +136,31 @@ class Images:
     """Pictures through a network that is trained too, its batch normalisation frozen."""
 
     def __init__(self, context: FitContext, network: Network, pictures: Pictures) -> None:
-        self.module = deepcopy(network.module).to(context.course.device).eval()
-        for parameter in self.module.parameters():
-            parameter.requires_grad_()
-        for layer in self.module.modules():
-            if isinstance(layer, torch.nn.modules.batchnorm._BatchNorm):
-                layer.requires_grad_(False)
-        self._network = Network(network.spec, self.module)
+        module = deepcopy(network.module).to(context.course.device).eval()
+        for layer in module.modules():
+            frozen = isinstance(layer, torch.nn.modules.batchnorm._BatchNorm)
+            for parameter in layer.parameters(recurse=False):
+                parameter.requires_grad_(not frozen)
+        self.module: torch.nn.Module | None = module
+        self._network = Network(network.spec, module)
         self._context, self._pictures = context, pictures
 
     def pooled(self, rows: np.ndarray, step: int) -> torch.Tensor:
         mine = distributed.share(len(rows))
-        batch = self._pictures.augmented(rows[mine], seed=self._context.seed, step=step, first=mine.start)
+        batch = self._pictures.augmented(
+            rows[mine], seed=self._context.seed, step=step, first=mine.start
+        )
         return distributed.gather(self._forward(batch), len(rows))
 
     def validation(self) -> torch.Tensor:
         assert self._context.val_images is not None
         with torch.inference_mode():
-            batches = self._context.val_images.plain(self._network, _PICTURES_AT_ONCE)
+            batches = self._context.val_images.scored(_PICTURES_AT_ONCE)
             return torch.cat([self._forward(batch) for batch in batches])
 
     def _forward(self, batch: torch.Tensor) -> torch.Tensor:
         device = torch.device(self._context.course.device)
         bf16 = self._context.precision == "bf16"
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-            pooled: torch.Tensor = self.module(self._network.normalised(batch.to(device)))
+            pooled: torch.Tensor = self._network.module(self._network.normalised(batch.to(device)))
         return pooled.float()

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 NORMS: dict[str, dict[str, Any]] = {
     "l2": {"l2": 1e-4},
-    "sec": {"sec": 1.0, "sec_momentum": 1.0, "sec_ramp": False},
+    "sec": {"sec": 1.0, "sec_rho": 1.0, "sec_ramp": False},
 }
 
 
@@ -54,6 +54,14 @@ def preset_in(name: str) -> str | None:
     return find_preset(parsed.argument).name
 
 
+def with_preset(name: str, preset: str | None) -> str:
+    """A method's name with `@preset`, where it has none of its own."""
+    if preset is None or preset_in(name) is not None:
+        return name
+    key, mark, query = name.partition("?")
+    return f"{key}@{find_preset(preset).name}{mark}{query}"
+
+
 def defaults_of(key: str, preset: str | None = None) -> dict[str, Any]:
     """The parameters of a method, with those of a preset over its own."""
     own = parameters(method_kind(key)())
@@ -80,7 +88,7 @@ def method_kind(key: str) -> type[Method]:
             f"{key!r}: {base!r} shows no un-normalised embeddings, whose norms +{norms[0]} is "
             "about; add it to a method on a loss, such as margin."
         )
-    return _constrained(base, kind, tuple(sorted(norms)))
+    return _constrained(base, kind, tuple(sorted(norms)))  # type: ignore[arg-type]
 
 
 def base_of(key: str) -> str:
@@ -107,9 +115,9 @@ def _constrained(base: str, kind: type[LossMethod], norms: tuple[str, ...]) -> t
         from oodml.methods.losses.norms import L2, Sec, WithNorms
 
         return WithNorms(
-            inner(self, classes, draws),
-            L2(self.l2) if "l2" in norms else None,
-            Sec(self.sec, self.sec_momentum, self.sec_ramp) if "sec" in norms else None,
+            inner(self, classes, draws),  # type: ignore[arg-type]
+            l2=L2(self.l2, ramp=False) if "l2" in norms else None,
+            sec=Sec(self.sec, rho=self.sec_rho, ramp=self.sec_ramp) if "sec" in norms else None,
         )
 
     def check(self: Any) -> None:

@@ -43,7 +43,8 @@ class Pictures:
         from oodml.embed.augment import training_crops
 
         images = [self.read(int(place)) for place in places]
-        return training_crops(images, self.size, seed=seed, step=step, first=first)
+        crops: torch.Tensor = training_crops(images, self.size, seed=seed, step=step, first=first)
+        return crops
 
 
 def pictures_of(data: Dataset, rows: Array, encoder: Encoder, read: Read) -> Pictures:

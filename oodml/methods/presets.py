@@ -43,7 +43,7 @@ def _paper(name: str, epochs: int, rmargin: Mapping[str, float], **others: Any) 
         {
             "margin": {"beta": 1.2, "beta_lr": 5e-4, "margin": 0.2},
             "rmargin": {**rmargin, "beta_lr": 5e-4, "margin": 0.2},
-            "multisimilarity": {"mean": "active"},
+            "multisimilarity": {"form": "ooDML"},
             "arcface": {"margin": 0.5, "scale": 16.0, "proxy_lr": 5e-4},
             "proxyanchor": {"alpha": 32.0, "delta": 0.1, "proxy_lr": 2e-2},
             **others,
@@ -87,3 +87,9 @@ def preset_of(protocol: str, dataset: str) -> str | None:
     if protocol == "paper":
         return find_preset(f"paper-{dataset}").name
     return "full" if protocol == "full" else None
+
+
+def budget_of(protocol: str, dataset: str = "cub200") -> Budget:
+    """The budget of a protocol where none is given."""
+    name = preset_of(protocol, dataset)
+    return (find_preset(name).budget if name else None) or Budget()

@@ -10,18 +10,20 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
 import torch
 
+from oodml.embed.network import Network
 from oodml.errors import RunError
 from oodml.methods import distributed
 from oodml.methods.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from oodml.methods.heads import with_head
 from oodml.methods.lossmethod import LossMethod
 from oodml.methods.method import FitContext, Trained, parameters
-from oodml.methods.model import Features, Images, Source, TrainableHead, build_head
+from oodml.methods.model import Features, Images, Source, build_head
 from oodml.methods.sampler import BalancedSampler
 from oodml.metrics import evaluate
 from oodml.store import digest
@@ -54,7 +56,8 @@ class Training:
         self.source = _source(context)
         self.head = build_head(context, method).train()
         classes = len(context.train.classes)
-        self.loss: Any = method.loss(classes, _draws(context.seed, 0)).to(context.course.device)
+        loss: Any = method.loss(classes, _draws(context.seed, 0))
+        self.loss = loss.to(context.course.device)
         self.optimiser = _optimiser(self)
         self.labels = torch.from_numpy(np.array(context.train.labels))
         budget = context.budget
@@ -247,5 +250,10 @@ def _under(prefix: str, state: Mapping[str, torch.Tensor]) -> dict[str, torch.Te
     return {k.removeprefix(prefix): value for k, value in state.items() if k.startswith(prefix)}
 
 
-def _network(training: Training) -> Any:
-    raise NotImplementedError
+def _network(training: Training) -> Network:
+    """The trained network with its head; in evaluation, and without gradients."""
+    before, module = training.context.network, training.source.module
+    assert before is not None
+    assert module is not None
+    spec = replace(before.spec, precision=training.context.precision)
+    return with_head(Network(spec, module.requires_grad_(False)), training.head.folded())

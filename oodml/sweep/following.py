@@ -6,7 +6,7 @@ import importlib
 import json
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from oodml.sweep.runs import RunStore
 from oodml.sweep.spec import RunSpec
 
 PAUSE = 1.0  # seconds between two writings
+CHECKED = 200  # lines that are looked at for the last validation
 
 
 @dataclass(slots=True)
@@ -56,7 +57,7 @@ def tracker_of(spec: RunSpec, store: RunStore, name: str | None) -> Tracker:
     return lines if name is None else Several((lines, find_tracker(name)(spec)))
 
 
-def find_tracker(name: str):
+def find_tracker(name: str) -> Callable[[RunSpec], Tracker]:
     """The function of `py:module:function`; modules of the current folder are found too."""
     kind, _, rest = name.partition(":")
     module, _, function = rest.partition(":")
@@ -65,6 +66,27 @@ def find_tracker(name: str):
     if "" not in sys.path:
         sys.path.insert(0, "")
     try:
-        return getattr(importlib.import_module(module), function)
+        found: Callable[[RunSpec], Tracker] = getattr(importlib.import_module(module), function)
     except (ImportError, AttributeError) as error:
         raise UnknownNameError(f"{name!r} cannot be loaded: {error}.") from None
+    return found
+
+
+def latest_line(store: Path, within: float = 30.0) -> str:
+    """What the training that wrote last is at: step, loss, and validation recall where known.
+
+    Empty where none wrote within so many seconds.
+    """
+    files = [(path.stat().st_mtime, path) for path in store.glob("??/*/metrics.jsonl")]
+    written, path = max(files, default=(0.0, store))
+    if time.time() - written > within:
+        return ""
+    try:
+        records = [json.loads(line) for line in path.read_text().splitlines()[-CHECKED:]]
+    except (OSError, ValueError):  # it is being written
+        return ""
+    recalls = [r["val recall@1"] for r in records if "val recall@1" in r]
+    if not records:
+        return ""
+    shown = f"step {records[-1]['step']}, loss {records[-1]['loss']:.4g}"
+    return shown + (f", val recall@1 {recalls[-1]:.3f}" if recalls else "")

@@ -9,9 +9,10 @@ import numpy as np
 
 from oodml.data import Dataset
 from oodml.embed import EmbeddingSet, open_encoder
+from oodml.embed.architectures import find_architecture
 from oodml.embed.network import Network
 from oodml.embed.reading import batches
-from oodml.errors import RunError
+from oodml.errors import RunError, UnknownNameError
 from oodml.methods import Budget, Course, FitContext
 from oodml.methods.pictures import Pictures, pictures_of
 from oodml.split import SplitSequence
@@ -52,8 +53,8 @@ def fit_context(
     network = network_of(encoder)
     if data is None or network is None:
         raise RunError(
-            f"Protocol {spec.protocol} trains the network, and so takes images and a network; give "
-            "--dataset and an --encoder such as tv:resnet50."
+            f"Protocol {spec.protocol} trains the network, and so takes images and a network whose "
+            "architecture has a name; give --dataset and an --encoder such as tv:resnet50."
         )
     return replace(
         context,
@@ -65,9 +66,19 @@ def fit_context(
 
 @lru_cache(maxsize=1)
 def network_of(encoder: str | None) -> Network | None:
-    """The network of an encoder's name; None where it is none, as `oodml:hog`, or has no name."""
+    """The network of an encoder's name, if a head can be put on it and the whole be named.
+
+    None for what is no network, as `oodml:hog`, for networks of one's own code, and for those that
+    have a head already.
+    """
     found = open_encoder(encoder) if encoder else None
-    return found if isinstance(found, Network) else None
+    if not isinstance(found, Network) or "+" in found.spec.arch:
+        return None
+    try:
+        find_architecture(found.spec.arch)
+    except UnknownNameError:
+        return None
+    return found
 
 
 def embedded(

@@ -18,7 +18,7 @@ from oodml.score import ScoreCard, Subject, score_split
 from oodml.split import SplitSequence, read_sequence
 from oodml.sweep.following import tracker_of
 from oodml.sweep.inputs import embedded, fit_context, network_of
-from oodml.sweep.runs import Model, RunStore
+from oodml.sweep.runs import Model, RunStore, has_weights
 from oodml.sweep.spec import RunSpec
 
 
@@ -109,12 +109,16 @@ def _model(
     if (kept := store.encoder(spec, embeddings.vectors.shape[1])) is not None:
         return kept, True
     method = method_kind(spec.method)(**spec.parameters)
-    course = Course(setting.device, store.folder(spec), tracker=tracker_of(job.spec, store, setting.tracker))
+    course = Course(
+        _device(setting.device),
+        store.folder(spec),
+        tracker=tracker_of(job.spec, store, setting.tracker),
+    )
     context = fit_context(
         embeddings, sequence, spec, data=setting.data, encoder=setting.encoder, course=course
     )
     trained = method.fit(context)
-    if store.metrics(spec) and not trained.encoder.state():
+    if store.metrics(spec) and not has_weights(trained.encoder):
         return trained.encoder, True
     before = network_of(setting.encoder) if setting.whole else None
     store.keep(spec, trained, before)
@@ -161,3 +165,9 @@ def _load_plugins(job: Job) -> None:
 @lru_cache(maxsize=2)
 def _inputs(embeddings: Path, sequence: Path) -> tuple[EmbeddingSet, SplitSequence]:
     return read_embeddings(embeddings), read_sequence(sequence)
+
+
+def _device(name: str) -> str:
+    import torch
+
+    return name if name != "auto" else "cuda" if torch.cuda.is_available() else "cpu"

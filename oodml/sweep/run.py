@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future, as_completed
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypedDict, Unpack
@@ -15,10 +15,9 @@ from oodml.embed import EmbeddingSet, embed_data, write_embeddings
 from oodml.errors import RunError, SplitError
 from oodml.methods import (
     Budget,
-    Method,
     base_of,
+    budget_of,
     find_method,
-    find_preset,
     parameters,
     preset_in,
     preset_of,
@@ -44,7 +43,7 @@ class Sweep:
 
     Without a `budget`, it is the one of the protocol. With `controls`, also on the controls of
     every split, like on the split itself; with `both_ways`, on each of these also swapped.
-    `metrics` are what every run is scored by, at least.
+    `metrics` are what every run is scored by, at least; `setting` is what the jobs need beside.
     """
 
     methods: tuple[str, ...]
@@ -56,6 +55,7 @@ class Sweep:
     both_ways: bool = False
     metrics: Sequence[str] = DEFAULT_METRICS
     precision: str = "float32"
+    setting: Setting = field(default_factory=Setting)
 
     def __post_init__(self) -> None:
         """Every name is known, or an error says it before anything is done."""
@@ -70,9 +70,7 @@ class Sweep:
 
     def budget_on(self, dataset: str) -> Budget:
         """The budget of every method of this sweep."""
-        implied = preset_of(self.protocol, dataset)
-        preset = find_preset(implied).budget if implied else None
-        return self.budget or preset or Budget()
+        return self.budget or budget_of(self.protocol, dataset)
 
     def specs(self, embeddings: EmbeddingSet, sequence: SplitSequence) -> list[RunSpec]:
         """A spec a part, method and seed; without randomness once, with no seed."""
@@ -172,16 +170,15 @@ def run_methods(
     `Sweep`. Raises `RunError` where a run failed.
     """
     sweep = Sweep(tuple(methods), tuple(seeds), **options)
-    setting = Setting()
     if isinstance(data, Dataset):
         vectors = isinstance(data.source, Vectors)
         name = encoder if encoder or vectors else _encoder_of(sequence)
-        setting = Setting(encoder=name, data=data)
+        sweep = replace(sweep, setting=Setting(encoder=name, data=data))
         data = embed_data(data, name)
     if store is not None:
-        return run_sweep(data, sequence, sweep, RunStore(Path(store)), setting=setting)
+        return run_sweep(data, sequence, sweep, RunStore(Path(store)))
     with TemporaryDirectory(prefix="oodml-") as folder:
-        return run_sweep(data, sequence, sweep, RunStore(Path(folder)), setting=setting)
+        return run_sweep(data, sequence, sweep, RunStore(Path(folder)))
 
 
 def _encoder_of(sequence: SplitSequence) -> str:
@@ -199,7 +196,6 @@ def run_sweep(
     sweep: Sweep,
     store: RunStore,
     *,
-    setting: Setting = Setting(),  # noqa: B008 - it is frozen
     executor: Callable[[], Executor] = SerialExecutor,
     progress: Progress | None = None,
 ) -> list[ScoreCard]:
@@ -210,7 +206,7 @@ def run_sweep(
     raised together at the end, as one `RunError`.
     """
     specs = sweep.specs(embeddings, sequence)
-    given = replace(setting, metrics=tuple(sweep.metrics))
+    given = replace(sweep.setting, metrics=tuple(sweep.metrics))
     jobs = plan_jobs(specs, embeddings, sequence, store, given)
     failures: dict[str, Failure] = {}
     for _ in range(ATTEMPTS):

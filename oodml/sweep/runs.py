@@ -14,10 +14,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from oodml.errors import FormatError, RunError, WeightsError
 from oodml.embed.network import Network
+from oodml.embed.trained import read_trained, write_trained
+from oodml.errors import FormatError, RunError, WeightsError
 from oodml.methods import FeatureEncoder, Trained, read_head, write_head
 from oodml.methods.checkpoint import remove_checkpoint
+from oodml.methods.heads import Head, parts_of, with_head
 from oodml.registry import plugins
 from oodml.score import ScoreCard, unite
 from oodml.store import file_digest, read_json, write_json, write_text
@@ -68,7 +70,7 @@ class RunStore:
         if not path.exists():
             return None
         try:
-            model = read_head(path, d) if spec.protocol == "head" else _read_network(path)
+            model = read_head(path, d) if spec.protocol == "head" else read_trained(path)
         except WeightsError as error:
             log.info("%s Trained again: %s", error, spec.label())
             return None
@@ -89,7 +91,10 @@ class RunStore:
         lines = (json.dumps(record, allow_nan=False) for record in trained.history)
         write_text(folder / "metrics.jsonl", "".join(f"{line}\n" for line in lines))
         if isinstance(encoder, Network):
-            _write_network(self.model(spec), encoder)
+            write_trained(self.model(spec), encoder.spec, *parts_of(encoder))
+        elif isinstance(encoder, Head) and before is not None:
+            whole = with_head(before, encoder)
+            write_trained(self.model(spec), whole.spec, *parts_of(whole))
         elif encoder.state():
             write_head(self.model(spec), encoder)
         remove_checkpoint(folder)
@@ -141,6 +146,11 @@ class RunStore:
         return [card for path in paths for card in _read_cards(path)]
 
 
+def has_weights(model: Model) -> bool:
+    """Whether there is anything of a model to keep."""
+    return isinstance(model, Network) or bool(model.state())
+
+
 def read_cards(roots: Iterable[Path]) -> list[ScoreCard]:
     """The cards of several stores; a run that two of them hold counts once, with all its metrics.
 
@@ -186,11 +196,3 @@ def environment() -> dict[str, Any]:
         "device": "cpu",
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
-
-
-def _read_network(path: Path) -> Network:
-    raise NotImplementedError
-
-
-def _write_network(path: Path, network: Network) -> None:
-    raise NotImplementedError

@@ -16,11 +16,12 @@ class RunSpec:
     """One run: a method, trained on one split's train side with one seed, scored on its test side.
 
     `features` is the digest of the vectors, `encoder` the identity of what made them, where that is
-    known. `preset` is where the parameters come from, if not from the method. `plugin` is the sha256 of the plug-in file that the method is from, None for others; data
-    and splits are here by their content, wherever they are from. It holds no path and no host. The
-    metrics are not part of it: a run is a training, and what is measured on it can be added. Fields
-    that are None are not part of the digest, so that a later version can add one and keep every
-    earlier result; `swapped` is True or None.
+    known. `preset` is where the parameters come from, if not from the method; `plugin` the sha256
+    of the plug-in file that the method is from, None for others; data and splits are here by their
+    content, wherever they are from. It holds no path and no host. The metrics are not part of it: a
+    run is a training, and what is measured on it can be added. Fields that are None are not part of
+    the digest, so that a later version can add one and keep every earlier result; `swapped` is True
+    or None.
     """
 
     content_fingerprint: str
