@@ -38,11 +38,11 @@ LOOPS: dict[str, Callable[[Any, Tensor, list[int]], Tensor]] = {
 }
 
 
-def loss_of(name: str, *, dim: int = DIM, classes: int = CLASSES) -> Any:
+def loss_of(name: str, *, dim: int = DIM, classes: int = CLASSES, seed: int = 1) -> Any:
     """The loss of a name, in float64."""
     method = find_method(name + ("&" if "?" in name else "?") + f"dim={dim}")
     assert isinstance(method, LossMethod)
-    return method.loss(classes, torch.Generator().manual_seed(1)).double()  # type: ignore[attr-defined]
+    return method.loss(classes, torch.Generator().manual_seed(seed)).double()  # type: ignore[attr-defined]
 
 
 def batch(seed: int, counts: tuple[int, ...] = (4, 4, 4), *, dim: int = DIM) -> tuple[Any, Any]:
