@@ -98,6 +98,16 @@ def test_the_contrastive_loss_is_its_formula_on_the_triplets_that_it_draws() -> 
     agree(found, slow.drawn_contrastive(loss, x, y.tolist(), triplets), [x])
 
 
+def test_a_copy_of_an_image_is_no_positive_in_the_multisimilarity_loss() -> None:
+    loss = loss_of("multisimilarity?epsilon=1")
+    x, y = batch(0)
+    x = x.detach()
+    first, second = (y == 0).nonzero().squeeze(1)[:2]
+    x[second] = 2 * x[first]
+    x.requires_grad_()
+    agree(loss(x, y, torch.Generator()), slow.multisimilarity(loss, x, y.tolist()), [x])
+
+
 def test_oodmls_arcface_gives_no_gradient_to_negative_cosines() -> None:
     x = torch.tensor([[1.0, 0.0]], dtype=torch.float64, requires_grad=True)
     losses = {c: loss_of(f"arcface?clamped={c}&scale=2", dim=2, classes=2) for c in (0, 1)}
@@ -113,15 +123,18 @@ def test_oodmls_arcface_gives_no_gradient_to_negative_cosines() -> None:
 # Sampling ----------------------------------------------------------------------------------------
 
 
-def test_negatives_are_drawn_by_the_density_of_their_distance() -> None:
-    """The frequencies of 4000 draws, within 4.5 standard errors of the formula."""
+@pytest.mark.parametrize("near", ["", "near"])
+def test_negatives_are_drawn_by_the_density_of_their_distance(near: str) -> None:
+    """The frequencies of 2000 draws, within 4.5 standard errors of the formula."""
     x, y = batch(3, (3, 4, 5), dim=8)
-    anchor, n = 2, 4000
+    x, anchor, n = x.detach(), 2, 2000
+    if near:  # one negative is nearer than 0.5, and counts as if it were there
+        x[slow.negatives(y.tolist(), anchor)[0]] = 1.1 * x[anchor] + 0.05
     draws = torch.Generator().manual_seed(0)
-    units = slow.unit(x.detach())
+    units = slow.unit(x)
     drawn = [draw_triplets(units, y, draws) for _ in range(n)]
     counts = torch.bincount(torch.stack([d[1][anchor] for d in drawn]), minlength=len(y)) / n
-    expected = torch.tensor(slow.negative_weights(x.detach(), y.tolist(), anchor))
+    expected = torch.tensor(slow.negative_weights(x, y.tolist(), anchor))
     assert expected.max() > 2 * expected[expected > 0].min()  # the law says something here
     error = (expected * (1 - expected) / n).sqrt()
     assert ((counts - expected).abs() <= 4.5 * error).all()
@@ -145,9 +158,12 @@ def test_triplets_are_triplets() -> None:
 def test_rmargin_switches_a_share_of_the_triplets() -> None:
     x, y = batch(0, (50, 1, 50))
     loss = loss_of("rmargin?rho=0.4")
-    a, p, n = loss.triplets(slow.unit(x), y, torch.Generator().manual_seed(0))
-    switched = y[n] == y[a]
-    assert switched.double().mean() == pytest.approx(0.4, abs=0.15)
+    shares = []
+    for seed in range(5):
+        a, p, n = loss.triplets(slow.unit(x), y, torch.Generator().manual_seed(seed))
+        switched = y[n] == y[a]
+        shares.append(switched.double().mean().item())
+    assert sum(shares) / len(shares) == pytest.approx(0.4, abs=0.08)  # 3.5 standard errors
     assert (p[switched] == a[switched]).all()
     assert (n[switched] != a[switched]).all()
     assert not switched[y == 2].any()  # alone in its class

@@ -1,4 +1,4 @@
-"""Methods: what they see, that they learn, that seeds decide; the loss against its formula."""
+"""Methods: what they see, that they learn, that seeds decide."""
 
 from __future__ import annotations
 
@@ -138,67 +138,6 @@ def test_a_loss_that_is_not_finite_stops_with_step() -> None:
 
     with pytest.raises(RunError, match="The loss is nan at step 1; lower lr or check the features"):
         train_head(context(toy_embeddings()), Layer(4, 0.01, 0.0), loss)
-
-
-# The multi-similarity loss -----------------------------------------------------------------------
-
-
-def slow_multisimilarity(x: np.ndarray[Any, Any], y: list[int], m: MultiSimilarity) -> float:
-    """Equation 15 after the mining of equations 11 and 12, a loop at a time."""
-    unit = x / np.linalg.norm(x, axis=1, keepdims=True)
-    s, total = unit @ unit.T, 0.0
-    for i in range(len(x)):
-        positives = [s[i, j] for j in range(len(x)) if y[j] == y[i] and s[i, j] < 1 - 1e-5]
-        negatives = [s[i, j] for j in range(len(x)) if y[j] != y[i]]
-        if not positives or not negatives:
-            continue
-        kept_p = [p for p in positives if p < max(negatives) + m.epsilon]
-        kept_n = [n for n in negatives if n > min(positives) - m.epsilon]
-        if kept_p and kept_n:
-            pull = sum(math.exp(-m.alpha * (p - m.base)) for p in kept_p)
-            push = sum(math.exp(m.beta * (n - m.base)) for n in kept_n)
-            total += math.log1p(pull) / m.alpha + math.log1p(push) / m.beta
-    return total / len(x)
-
-
-@pytest.mark.parametrize("seed", range(8))
-def test_multisimilarity_is_its_formula(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    y = np.repeat(np.arange(5), 4)
-    x = rng.standard_normal((20, 6)) + 2 * rng.standard_normal((5, 6))[y]
-    x[3] = x[2]  # a duplicate
-    method = MultiSimilarity()
-    found = method.loss(torch.tensor(x), torch.tensor(y)).item()
-    assert found == pytest.approx(slow_multisimilarity(x, y.tolist(), method), rel=1e-9)
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_multisimilaritys_gradient_is_its_values_slope(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    y = torch.tensor(np.repeat(np.arange(4), 3))
-    x = torch.tensor(rng.standard_normal((12, 4)), requires_grad=True)
-    assert torch.autograd.gradcheck(
-        lambda z: MultiSimilarity().loss(z, y), (x,), eps=1e-7, atol=1e-4
-    )
-
-
-@pytest.mark.parametrize(
-    ("x", "y"),
-    [
-        (torch.ones(4, 3), [0, 0, 1, 1]),  # collapsed
-        (torch.randn(4, 3), [0, 0, 0, 0]),  # one class
-        (torch.randn(4, 3), [0, 1, 2, 3]),  # no positives
-        (torch.zeros(4, 3), [0, 0, 1, 1]),
-        (torch.randn(4, 3, dtype=torch.bfloat16), [0, 0, 1, 1]),
-    ],
-)
-def test_multisimilarity_is_finite_on_odd_batches(x: torch.Tensor, y: list[int]) -> None:
-    x = x.clone().requires_grad_()
-    value = MultiSimilarity().loss(x, torch.tensor(y))
-    value.backward()
-    assert torch.isfinite(value)
-    assert x.grad is not None
-    assert torch.isfinite(x.grad).all()
 
 
 # The sampler -------------------------------------------------------------------------------------
