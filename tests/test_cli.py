@@ -163,7 +163,9 @@ def test_scores_on_splits_of_unknown_shift(vectors: Path, splits: Path, tmp_path
 def test_lists_name_everything() -> None:
     names = as_json("list")
     assert {"glyphs", "digits", "folder"} <= set(names["datasets"])
-    assert {"frozen", "margin", "multisimilarity"} <= set(as_json("list", "methods")["methods"])
+    methods = as_json("list", "methods")["methods"]
+    assert methods == sorted(methods)
+    assert {"frozen", "margin", "multisimilarity", "protonet", "triplet"} <= set(methods)
     assert "tv:resnet50" in ok("list", "encoders")
 
 

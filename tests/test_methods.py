@@ -1,4 +1,4 @@
-"""Methods: what they see, that they learn, that seeds decide; the loss against its formula."""
+"""Methods: what they see, that they learn, that seeds decide."""
 
 from __future__ import annotations
 

@@ -126,7 +126,8 @@ def test_a_file_registers_its_dicts(mine: Path) -> None:
         "datasets": ["blobs"],
         "methods": ["axes"],
     }
-    assert {"axes", "frozen", "multisimilarity"} <= {*METHODS}
+    assert list(METHODS) == sorted(METHODS)
+    assert {"axes", "frozen", "multisimilarity"} <= set(METHODS)
     assert find_method("axes?dim=3").dim == 3  # type: ignore[attr-defined]
     assert "blobs" in DATASETS
     assert len(oodml.load_data("blobs?classes=6").classes) == 6

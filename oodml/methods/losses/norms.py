@@ -11,7 +11,7 @@ from oodml.methods.losses.batch import full_precision
 class _Ramp(torch.nn.Module):
     """A weight, which with `ramp` grows linearly from 0 over the run."""
 
-    def __init__(self, weight: float, *, ramp: bool) -> None:
+    def __init__(self, weight: float, *, ramp: bool = False) -> None:
         super().__init__()
         self.weight = weight
         self.ramp = ramp
@@ -63,7 +63,8 @@ class Sec(_Ramp):
         mean = lengths.detach().mean()
         moved = (1 - self.rho) * self.mu + self.rho * mean
         mu = torch.where(self.mu < 0, mean, moved)
-        self.mu.copy_(mu)
+        if self.training:
+            self.mu.copy_(mu)
         spread: Tensor = (lengths - mu).square().mean()
         return self.now * spread
 
