@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import save_file
 
 import oodml
 from oodml.data import Dataset, Files, Pixels
@@ -96,7 +95,7 @@ def test_hog_sees_orientation_not_brightness() -> None:
         ("tv:resnet18?init=random&mean=1,2", "one number or R,G,B"),
         ("tv:resnet18?init=random&std=0", "std is '0'"),
         ("tv:resnet18?init=random&interpolation=x", "interpolation 'x' is not known"),
-        ("tv:resnet18?weights=x", "has no parameter 'weights'"),
+        ("tv:resnet18?head=x", "has no parameter 'head'"),
     ],
 )
 def test_wrong_encoder_names_are_explained(name: str, message: str) -> None:
@@ -116,62 +115,6 @@ def test_random_weights_are_a_function_of_the_seed() -> None:
     assert first.spec.identity() != other.spec.identity()
 
 
-def test_published_weights_are_not_fetched_offline(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setenv("OODML_OFFLINE", "1")
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    place = tmp_path / "hub" / "checkpoints" / "resnet18-f37072fd.pth"
-    with pytest.raises(WeightsError, match=f"at {place} .OODML_OFFLINE is set"):
-        open_encoder("tv:resnet18")
-
-
-def test_published_weights_are_read_from_torchs_cache(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    from torchvision.models import resnet18
-
-    monkeypatch.setenv("OODML_OFFLINE", "1")
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    place = tmp_path / "hub" / "checkpoints" / "resnet18-f37072fd.pth"
-    place.parent.mkdir(parents=True)
-    torch.save(resnet18(weights=None).state_dict(), place)
-    spec = open_encoder("tv:resnet18").spec
-    assert (spec.size, spec.resize, spec.dim) == (224, 256, 512)
-    assert spec.mean == (0.485, 0.456, 0.406)
-    assert len(spec.weights or "") == 64
-
-
-@pytest.mark.parametrize(
-    ("arch", "file", "size", "dim"),
-    [
-        ("googlenet", "googlenet-1378be20.pth", 224, 1024),
-        ("inception_v3", "inception_v3_google-0cc3c7bd.pth", 299, 2048),
-    ],
-)
-def test_published_inceptions_expect_their_own_scale(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, arch: str, file: str, size: int, dim: int
-) -> None:
-    from torchvision import models
-
-    monkeypatch.setenv("OODML_OFFLINE", "1")
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    place = tmp_path / "hub" / "checkpoints" / file
-    place.parent.mkdir(parents=True)
-    whole = models.get_model(arch, weights=None, init_weights=False, transform_input=True)
-    state = whole.state_dict()  # with heads for training; old files hold no counters
-    kept = {key: value for key, value in state.items() if "num_batches" not in key}
-    torch.save(kept, place)
-    encoder = open_encoder(f"tv:{arch}")
-    assert (encoder.spec.size, encoder.spec.dim) == (size, dim)
-    whole.fc = torch.nn.Identity()
-    batch = torch.randint(0, 256, (1, 3, size, size), dtype=torch.uint8)
-    mean, std = (torch.tensor(v).view(3, 1, 1) for v in (encoder.spec.mean, encoder.spec.std))
-    with torch.inference_mode():
-        expected = whole.eval()((batch / 255 - mean) / std)
-    torch.testing.assert_close(encoder(batch), expected, rtol=1e-3, atol=1e-4)
-
-
 @pytest.mark.parametrize(
     "name", ["tv:vit_b_16?init=random&size=64", "tv:alexnet?init=random&size=8"]
 )
@@ -179,93 +122,6 @@ def test_a_size_that_a_network_cannot_take_is_refused(name: str) -> None:
     size = name.rpartition("=")[2]
     with pytest.raises(WeightsError, match=f"cannot take images of {size} x {size} pixels .*; cho"):
         open_encoder(name)
-
-
-# Weights from a file -----------------------------------------------------------------------------
-
-
-def saved_resnet(path: Path, **changes: torch.Tensor | None) -> Path:
-    from torchvision.models import resnet18
-
-    state = {key: value.clone() for key, value in resnet18(weights=None).state_dict().items()}
-    for key, value in changes.items():
-        key = key.replace("__", ".")
-        if value is None:
-            del state[key]
-        else:
-            state[key] = value
-    save_file(state, path)
-    return path
-
-
-def test_a_file_of_weights_gives_the_network_without_its_classifier(tmp_path: Path) -> None:
-    from torchvision.models import resnet18
-
-    path = saved_resnet(tmp_path / "w.safetensors", fc__weight=torch.zeros(7, 512), fc__bias=None)
-    encoder = open_encoder(f"file:{path}?arch=tv:resnet18&mean=0.5&std=0.5&size=64")
-    reference = resnet18(weights=None)
-    from safetensors.torch import load_file
-
-    body = {key: value for key, value in load_file(path).items() if not key.startswith("fc.")}
-    reference.load_state_dict(body, strict=False)
-    reference.fc = torch.nn.Identity()
-    reference.eval()
-    batch = torch.randint(0, 256, (3, 3, 64, 64), dtype=torch.uint8)
-    with torch.inference_mode():
-        expected = reference(batch.float() / 127.5 - 1)
-    torch.testing.assert_close(encoder(batch), expected, rtol=1e-4, atol=1e-4)
-
-
-def test_a_spec_holds_no_path_and_follows_the_weights(tmp_path: Path) -> None:
-    first = saved_resnet(tmp_path / "w.safetensors")
-    (tmp_path / "elsewhere").mkdir()
-    moved = tmp_path / "elsewhere" / "renamed.safetensors"
-    moved.write_bytes(first.read_bytes())
-    query = "?arch=tv:resnet18&size=64"
-    spec, same = (open_encoder(f"file:{path}{query}").spec for path in (first, moved))
-    assert str(tmp_path) not in json.dumps(spec.to_json())
-    assert spec.identity() == same.identity()
-    saved_resnet(first, bn1__bias=torch.ones(64))
-    assert open_encoder(f"file:{first}{query}").spec.identity() != spec.identity()
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"conv1__weight": None}, r"1 missing \(conv1.weight\)"),
-        ({"extra__weight": torch.zeros(1)}, r"1 unknown \(extra.weight\)"),
-        (
-            {"conv1__weight": torch.zeros(64, 1, 7, 7)},
-            r"1 of another shape \(conv1.weight: \(64, 1, 7, 7\) instead of \(64, 3, 7, 7\)\)",
-        ),
-    ],
-)
-def test_weights_that_do_not_fit_say_how(
-    tmp_path: Path, changes: dict[str, torch.Tensor | None], message: str
-) -> None:
-    path = saved_resnet(tmp_path / "w.safetensors", **changes)
-    with pytest.raises(WeightsError, match=f"w.safetensors does not fit tv:resnet18: {message}"):
-        open_encoder(f"file:{path}?arch=tv:resnet18")
-
-
-def test_weights_of_another_network_are_refused_readably(tmp_path: Path) -> None:
-    path = saved_resnet(tmp_path / "w.safetensors")
-    with pytest.raises(WeightsError, match=r"missing \(.*, \.\.\.\); .* unknown") as caught:
-        open_encoder(f"file:{path}?arch=tv:mobilenet_v2")
-    assert len(str(caught.value)) < 500
-
-
-def test_other_weight_files_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "w.safetensors").write_bytes(b"nothing of the kind")
-    for name, message in [
-        ("w.pth", "not a .safetensors file"),
-        ("none.safetensors", "There are no weights at"),
-        ("w.safetensors", "cannot be read as safetensors"),
-    ]:
-        with pytest.raises(WeightsError, match=message):
-            open_encoder(f"file:{tmp_path / name}?arch=tv:resnet18")
-    with pytest.raises(WeightsError, match="expected a torchvision network"):
-        open_encoder(f"file:{saved_resnet(tmp_path / 'w.safetensors')}")
 
 
 # The input of an encoder --------------------------------------------------------------------------

@@ -16,20 +16,41 @@ def _builtin(name: Name) -> Encoder:
     return open_builtin(name)
 
 
-def _torchvision(name: Name) -> Encoder:
-    from oodml.embed.networks import open_torchvision
+def _network(name: Name) -> Encoder:
+    from oodml.embed.opening import open_network
 
-    return open_torchvision(name)
+    return open_network(name)
 
 
 def _file(name: Name) -> Encoder:
-    from oodml.embed.networks import open_file
+    from oodml.embed.file import open_file
 
     return open_file(name)
 
 
+def _onnx(name: Name) -> Encoder:
+    from oodml.embed.onnx_file import open_onnx
+
+    return open_onnx(name)
+
+
+def _python(name: Name) -> Encoder:
+    from oodml.embed.python_function import open_python
+
+    return open_python(name)
+
+
 ENCODERS: Registry[Opener] = Registry(
-    "encoders", {"oodml": _builtin, "tv": _torchvision, "file": _file}
+    "encoders",
+    {
+        "oodml": _builtin,
+        "tv": _network,
+        "timm": _network,
+        "open_clip": _network,
+        "file": _file,
+        "onnx": _onnx,
+        "py": _python,
+    },
 )
 
 

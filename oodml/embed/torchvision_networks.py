@@ -1,0 +1,136 @@
+"""`tv:`: torchvision's classification networks without their classifier."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from oodml.embed.architectures import Architecture, Body, Published
+from oodml.embed.files import torch_weights
+from oodml.embed.shapes import IMAGENET
+from oodml.embed.weights import filled, read_published_pickle
+from oodml.errors import UnknownNameError, WeightsError
+from oodml.registry import nearest
+
+if TYPE_CHECKING:
+    import torch
+
+    State = Mapping[str, torch.Tensor]
+
+_AUXILIARY = {"googlenet": ("aux1.", "aux2."), "inception_v3": ("AuxLogits.",)}
+_CLASSIFIERS = ("fc", "classifier", "heads", "head")
+# DenseNet's published files call `norm1` and its like `norm.1` (torchvision renames them, too).
+_OLD_DENSENET = re.compile(
+    r"(?P<layer>.*denselayer\d+\.(?:norm|relu|conv))\."
+    r"(?P<rest>[12]\.(?:weight|bias|running_mean|running_var))"
+)
+
+
+def torchvision_architecture(argument: str) -> Architecture:
+    """A torchvision classification network, made for 224 x 224 or for what its weights expect."""
+    from torchvision import models
+
+    arch, _, tag = argument.partition(".")
+    known = models.list_models(module=models)
+    if arch not in known:
+        near = ", ".join(nearest(arch, known)[:3])
+        raise UnknownNameError(f"'tv:{arch}' is not a torchvision network; nearest: {near}.")
+    own = _preset(models.get_model_weights(arch).DEFAULT)
+    shape = {"size": 224, "resize": 256, **IMAGENET}
+    if own["size"] != shape["size"]:
+        shape |= {"size": own["size"], "resize": own["resize"]}
+    return Architecture(
+        f"tv:{arch}",
+        shape,
+        partial(_build, arch),
+        partial(_published, arch, tag),
+        rename=_renamed if arch.startswith("densenet") else None,
+    )
+
+
+def _build(arch: str, size: int) -> Body:  # noqa: ARG001 - their vision transformers have one size
+    from torchvision import models
+
+    # Heads that help only in training are left out.
+    options = {"aux_logits": False, "init_weights": True} if arch in _AUXILIARY else {}
+    module = models.get_model(arch, weights=None, **options)
+    return Body(module, (_drop_classifier(module, arch) + ".", *_AUXILIARY.get(arch, ())))
+
+
+def _drop_classifier(module: torch.nn.Module, arch: str) -> str:
+    """Replace the classifier by the identity; its dotted name.
+
+    It is the last layer with weights; SqueezeNet's is a convolution, averaged over the image.
+    """
+    import torch
+
+    layers = [
+        key
+        for key, child in module.named_modules()
+        if isinstance(child, torch.nn.Linear | torch.nn.Conv2d)
+        and key.split(".")[0] in _CLASSIFIERS
+    ]
+    if not layers:
+        raise WeightsError(f"tv:{arch} has no classifier to drop; choose another network.")
+    parent, _, child = layers[-1].rpartition(".")
+    setattr(module.get_submodule(parent), child, torch.nn.Identity())
+    return layers[-1]
+
+
+def _renamed(state: State) -> State:
+    """The state dict of an old DenseNet under the names of today."""
+    return {
+        f"{match['layer']}{match['rest']}"
+        if (match := _OLD_DENSENET.fullmatch(key))
+        else key: value
+        for key, value in state.items()
+    }
+
+
+# Published weights -------------------------------------------------------------------------------
+
+
+def _published(arch: str, tag: str) -> Published:
+    from torchvision import models
+
+    known = models.get_model_weights(arch)
+    if tag and tag not in known.__members__:
+        raise UnknownNameError(
+            f"tv:{arch} has no weights {tag!r}; it has {', '.join(known.__members__)}."
+        )
+    weights = known[tag] if tag else known.DEFAULT
+    return Published(
+        _preset(weights),
+        _licence(weights.meta),
+        locate=partial(torch_weights, weights.url),
+        load=partial(_loaded, arch),
+    )
+
+
+def _loaded(arch: str, path: Path, size: int) -> torch.nn.Module:
+    state = _renamed(read_published_pickle(path))
+    module = filled(partial(_build, arch, size), state, str(path), f"tv:{arch}")
+    if hasattr(module, "transform_input"):  # as torchvision does with its own weights
+        module.transform_input = True  # type: ignore[assignment]
+    return module
+
+
+def _preset(weights: Any) -> dict[str, Any]:
+    preset = weights.transforms()
+    return {
+        "size": preset.crop_size[0],
+        "resize": preset.resize_size[0],
+        "mean": tuple(preset.mean),
+        "std": tuple(preset.std),
+        "interpolation": preset.interpolation.value,
+    }
+
+
+def _licence(meta: Mapping[str, Any]) -> str:
+    """torchvision's own licence, unless the weights name another one."""
+    if "license" not in meta:
+        return "BSD-3-Clause"
+    return "CC-BY-NC-4.0" if "SWAG" in meta["license"] else str(meta["license"])
