@@ -8,8 +8,8 @@ A trial draws learning rates, weight decay, steps and the weights of +l2 and +se
 ranges that are the same for all methods, by a seeded generator that does not know the method: trial
 i of `triplet`, `triplet+l2` and `triplet+sec` has the same rates, decay and steps. It is trained on
 the train classes of the first, the middle and the last split and judged by the mean of the
-validation classes' Recall@1; test classes are never looked at. The work file beside the output holds
-every trial as it is done: killed, the same command goes on.
+validation classes' Recall@1; test classes are never looked at. The work file beside the output
+holds every trial as it is done: killed, the same command goes on.
 """
 
 from __future__ import annotations

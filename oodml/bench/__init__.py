@@ -4,5 +4,6 @@ from oodml.bench.curves import bench_curves
 from oodml.bench.retrieval import bench_retrieval
 from oodml.bench.splits import bench_splits
 from oodml.bench.timing import BenchRow
+from oodml.bench.train import bench_train
 
-__all__ = ["BenchRow", "bench_curves", "bench_retrieval", "bench_splits"]
+__all__ = ["BenchRow", "bench_curves", "bench_retrieval", "bench_splits", "bench_train"]

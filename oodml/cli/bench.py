@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("what", type=click.Choice(["splits", "retrieval", "curves"]))
+@click.argument("what", type=click.Choice(["splits", "retrieval", "curves", "train"]))
 @click.option("--quick", is_flag=True, help="Small sizes, to see whether it all works.")
 @json_option
 def bench(what: str, quick: bool, as_json: bool) -> None:
@@ -26,12 +26,13 @@ def bench(what: str, quick: bool, as_json: bool) -> None:
     \b
     Example:  oodml bench retrieval
     """
-    from oodml.bench import bench_curves, bench_retrieval, bench_splits
+    from oodml.bench import bench_curves, bench_retrieval, bench_splits, bench_train
 
     benches: dict[str, Callable[..., Iterable[BenchRow]]] = {
         "splits": bench_splits,
         "retrieval": bench_retrieval,
         "curves": bench_curves,
+        "train": bench_train,
     }
     rows = []
     for row in benches[what](quick=quick):
@@ -52,4 +53,5 @@ def _cells(row: BenchRow, first: BenchRow) -> list[str]:
         return [row.way, "–", "–", "–", row.note]
     error = "" if row.error is None else f"{row.error:.1e}"
     ratio = row.seconds / first.seconds
-    return [row.way, f"{row.seconds:.4g}", f"{ratio:,.1f}", error, row.note]
+    shown = f"{ratio:,.1f}" if ratio >= 1 else f"{ratio:.2g}"
+    return [row.way, f"{row.seconds:.4g}", shown, error, row.note]

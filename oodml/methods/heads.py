@@ -86,7 +86,7 @@ def with_head(network: Network, head: Head) -> Network:
     from oodml.embed.trained import build_head, join_head
 
     arch = head.spec.arch.partition("+")[2]
-    module = build_head(network.spec.dim, arch).requires_grad_(False)
+    module = build_head(network.spec.dim, arch).requires_grad_(requires_grad=False)
     state = {key.removeprefix("head."): value for key, value in head.state().items()}
     module.load_state_dict(state)
     device = next(iter(network.module.parameters()), torch.empty(0)).device

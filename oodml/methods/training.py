@@ -256,4 +256,6 @@ def _network(training: Training) -> Network:
     assert before is not None
     assert module is not None
     spec = replace(before.spec, precision=training.context.precision)
-    return with_head(Network(spec, module.requires_grad_(False)), training.head.folded())
+    return with_head(
+        Network(spec, module.requires_grad_(requires_grad=False)), training.head.folded()
+    )
