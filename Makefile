@@ -29,7 +29,7 @@ $(VENV)/core: pyproject.toml
 	touch $@
 
 $(VENV)/dev: pyproject.toml $(VENV)/core
-	$(BIN)/python -m pip install --quiet --editable '.[dev,fast,peers]'
+	$(BIN)/python -m pip install --quiet --editable '.[dev,fast,peers,timm,clip,onnx]'
 	touch $@
 
 clean:

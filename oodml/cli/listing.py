@@ -19,7 +19,11 @@ _EXAMPLES = {
     "encoders": {
         "oodml": "oodml:hog, oodml:pixels",
         "tv": "tv:resnet50[.TAG][?size=S], tv:resnet18?init=random&seed=0",
+        "timm": "timm:resnet50.a1_in1k, timm:vit_small_patch14_dinov2?size=224",
+        "open_clip": "open_clip:ViT-B-32/laion2b_s34b_b79k",
         "file": "file:weights.safetensors?arch=tv:mobilenet_v2&mean=0.5&std=0.5&size=224",
+        "onnx": "onnx:network.onnx?size=224&mean=0.5&std=0.5",
+        "py": "py:module:function[?key=value]",
     },
     "metrics": {
         "recall": "recall@k, recall@k|m (expected in a gallery of m classes)",

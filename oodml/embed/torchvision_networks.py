@@ -77,7 +77,7 @@ def _drop_classifier(module: torch.nn.Module, arch: str) -> str:
         raise WeightsError(f"tv:{arch} has no classifier to drop; choose another network.")
     parent, _, child = layers[-1].rpartition(".")
     setattr(module.get_submodule(parent), child, torch.nn.Identity())
-    return layers[-1]
+    return str(layers[-1])
 
 
 def _renamed(state: State) -> State:

@@ -90,14 +90,14 @@ def _sketched(build: Callable[[], Body]) -> Body | None:
         return None
     module = body.module
     kept = module.state_dict().keys()
-    tensors = [*module.named_parameters(remove_duplicate=False)]
-    tensors += [*module.named_buffers(remove_duplicate=False)]
+    named = [key for key, _ in module.named_parameters(remove_duplicate=False)]
+    named += [key for key, _ in module.named_buffers(remove_duplicate=False)]
     plain = any(
         isinstance(value, torch.Tensor)
         for part in module.modules()
         for value in vars(part).values()
     )
-    return None if plain or any(key not in kept for key, _ in tensors) else body
+    return None if plain or any(key not in kept for key in named) else body
 
 
 def _differences(module: torch.nn.Module, state: State) -> list[str]:
