@@ -56,16 +56,17 @@ class Architecture:
     `name` is its family and its name there (`tv:resnet50`); `shape` the input that it was made for:
     size, resize, mean, std, interpolation. `build(size)` makes it for images of `size` x `size`,
     with random weights, on torch's current default device, which may be `meta`. `published()` are
-    the weights that were named, or the library's default ones. `rename` gives the keys of old files
-    their present names. `convert(state, size)` is the library's own way of bringing a state dict
-    into the network, or None; it raises `WeightsError` where that does not fit.
+    the weights that were named, or the library's default ones. `prepare(state, size)` gives the
+    keys of old files their present names, and fits them to the size. `convert(state, size)` is the
+    library's own way of bringing a state dict into the network, or None; it raises `WeightsError`
+    where that does not fit.
     """
 
     name: str
     shape: Mapping[str, Any]
     build: Callable[[int], Body]
     published: Callable[[], Published]
-    rename: Callable[[State], State] | None = None
+    prepare: Callable[[State, int], State] | None = None
     convert: Callable[[State, int], torch.nn.Module] | None = None
 
 

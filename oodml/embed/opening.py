@@ -86,7 +86,7 @@ def random_module(architecture: Architecture, size: int, seed: int) -> torch.nn.
 
 def fitted(architecture: Architecture, state: State, size: int, where: str) -> torch.nn.Module:
     """The network with a state dict, its own or, where the keys differ, as the library reads it."""
-    state = architecture.rename(state) if architecture.rename else state
+    state = architecture.prepare(state, size) if architecture.prepare else state
     build = partial(architecture.build, size)
     try:
         return filled(build, state, where, architecture.name)

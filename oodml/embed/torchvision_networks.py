@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import OrderedDict
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -47,16 +48,25 @@ def torchvision_architecture(argument: str) -> Architecture:
         shape,
         partial(_build, arch),
         partial(_published, arch, tag),
-        rename=_renamed if arch.startswith("densenet") else None,
+        prepare=partial(_prepared, arch),
     )
 
 
-def _build(arch: str, size: int) -> Body:  # noqa: ARG001 - their vision transformers have one size
+def _build(arch: str, size: int) -> Body:
     from torchvision import models
 
     # Heads that help only in training are left out.
-    options = {"aux_logits": False, "init_weights": True} if arch in _AUXILIARY else {}
-    module = models.get_model(arch, weights=None, **options)
+    options: dict[str, Any] = {"aux_logits": False, "init_weights": True}
+    options = options if arch in _AUXILIARY else {}
+    if arch.startswith("vit_"):
+        options = {"image_size": size}
+    try:
+        module = models.get_model(arch, weights=None, **options)
+    except AssertionError as error:
+        raise WeightsError(
+            f"tv:{arch} cannot take images of {size} x {size} pixels ({error}); choose another "
+            "size."
+        ) from None
     return Body(module, (_drop_classifier(module, arch) + ".", *_AUXILIARY.get(arch, ())))
 
 
@@ -80,8 +90,21 @@ def _drop_classifier(module: torch.nn.Module, arch: str) -> str:
     return str(layers[-1])
 
 
-def _renamed(state: State) -> State:
-    """The state dict of an old DenseNet under the names of today."""
+def _prepared(arch: str, state: State, size: int) -> State:
+    """A state dict under the names of today, and for images of this size, as torchvision does it.
+
+    Old DenseNets have other names; a vision transformer has its position embeddings interpolated.
+    """
+    if arch.startswith("vit_") and state.get("encoder.pos_embedding") is not None:
+        from torchvision.models.vision_transformer import interpolate_embeddings
+
+        patch = int(arch.rpartition("_")[2])
+        try:
+            return dict(interpolate_embeddings(size, patch, OrderedDict(state)))
+        except ValueError:  # they are none: the comparison of shapes says so
+            return state
+    if not arch.startswith("densenet"):
+        return state
     return {
         f"{match['layer']}{match['rest']}"
         if (match := _OLD_DENSENET.fullmatch(key))
@@ -111,7 +134,7 @@ def _published(arch: str, tag: str) -> Published:
 
 
 def _loaded(arch: str, path: Path, size: int) -> torch.nn.Module:
-    state = _renamed(read_published_pickle(path))
+    state = _prepared(arch, read_published_pickle(path), size)
     module = filled(partial(_build, arch, size), state, str(path), f"tv:{arch}")
     if hasattr(module, "transform_input"):  # as torchvision does with its own weights
         module.transform_input = True  # type: ignore[assignment]
