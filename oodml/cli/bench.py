@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("what", type=click.Choice(["splits", "retrieval", "curves"]))
+@click.argument("what", type=click.Choice(["splits", "retrieval", "curves", "embed", "large"]))
 @click.option("--quick", is_flag=True, help="Small sizes, to see whether it all works.")
 @json_option
 def bench(what: str, quick: bool, as_json: bool) -> None:
@@ -26,12 +26,20 @@ def bench(what: str, quick: bool, as_json: bool) -> None:
     \b
     Example:  oodml bench retrieval
     """
-    from oodml.bench import bench_curves, bench_retrieval, bench_splits
+    from oodml.bench import (
+        bench_curves,
+        bench_embed,
+        bench_large,
+        bench_retrieval,
+        bench_splits,
+    )
 
     benches: dict[str, Callable[..., Iterable[BenchRow]]] = {
         "splits": bench_splits,
         "retrieval": bench_retrieval,
         "curves": bench_curves,
+        "embed": bench_embed,
+        "large": bench_large,
     }
     rows = []
     for row in benches[what](quick=quick):

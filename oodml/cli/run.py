@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -63,6 +63,8 @@ def run(
     embeddings: Path | None,
     dataset: str | None,
     encoder: str | None,
+    precision: str | None,
+    device: str,
     file: Path,
     methods: tuple[str, ...],
     seeds: int,
@@ -100,8 +102,8 @@ def run(
         metrics=metrics or DEFAULT_METRICS,
     )
     sequence = read_sequence(file)
-    fallback = sequence.encoder.name if sequence.encoder else None
-    vectors = load_vectors(embeddings, dataset, encoder, fallback=fallback)
+    how: dict[str, Any] = {"precision": precision, "device": device, "fallback": sequence.encoder}
+    vectors = load_vectors(embeddings, dataset, encoder, **how)
     _warn_of_other_data(sequence, vectors)
     store = RunStore(output)
     work = count_work(vectors, sequence, sweep, store)

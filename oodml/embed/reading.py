@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +16,13 @@ if TYPE_CHECKING:
     import torch
 
 Array = np.ndarray[Any, Any]
+READING = 1  # the version of how pixels are read: vectors of another one are not reused
 _READERS = 4
 
 
-def batches(data: Dataset, encoder: Encoder, rows: range, batch: int) -> Iterator[torch.Tensor]:
+def batches(
+    data: Dataset, encoder: Encoder, rows: Sequence[int], batch: int
+) -> Iterator[torch.Tensor]:
     """Batches of uint8 images; the next one is read while this one is encoded."""
     import torch
 

@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, TypedDict, Unpack
 
 from oodml.data import Dataset, Vectors
-from oodml.embed import EmbeddingSet, embed_data, write_embeddings
+from oodml.embed import EmbeddingSet, EncoderSpec, embed_data, write_embeddings
 from oodml.errors import RunError, SplitError
 from oodml.methods import METHODS, Budget, find_method, parameters
 from oodml.metrics import DEFAULT_METRICS, METRIC_VERSION, find_metric
@@ -135,20 +135,24 @@ def run_methods(
     sweep = Sweep(tuple(methods), tuple(seeds), **options)
     if isinstance(data, Dataset):
         vectors = isinstance(data.source, Vectors)
-        data = embed_data(data, encoder if encoder or vectors else _encoder_of(sequence))
+        if encoder or vectors:
+            data = embed_data(data, encoder)
+        else:
+            spec = _encoder_of(sequence)
+            data = embed_data(data, spec.name, precision=spec.precision)
     if store is not None:
         return run_sweep(data, sequence, sweep, RunStore(Path(store)))
     with TemporaryDirectory(prefix="oodml-") as folder:
         return run_sweep(data, sequence, sweep, RunStore(Path(folder)))
 
 
-def _encoder_of(sequence: SplitSequence) -> str:
+def _encoder_of(sequence: SplitSequence) -> EncoderSpec:
     if sequence.encoder is None:
         raise RunError(
             f"The splits of {sequence.dataset!r} do not say which encoder to use; name one, such "
             "as oodml:hog."
         )
-    return sequence.encoder.name
+    return sequence.encoder
 
 
 def run_sweep(
