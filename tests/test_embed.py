@@ -189,7 +189,7 @@ def test_a_truncated_image_stops_extraction_with_its_name(tmp_path: Path) -> Non
 def test_an_interrupted_extraction_goes_on_at_its_shard(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(cache_module, "SHARD_ROWS", 2)
+    monkeypatch.setattr(cache_module, "shard_rows", lambda _: 2)
     monkeypatch.setenv("OODML_HOME", str(tmp_path / "home"))
     data = folder_data(tmp_path / "set")
     seen: list[int] = []

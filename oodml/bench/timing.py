@@ -47,15 +47,21 @@ class Peak:
 
 
 @contextmanager
-def peak_memory(every: float = 0.005) -> Iterator[Peak]:
-    """The most memory that the process had inside the block, beyond what it had before."""
+def peak_memory(every: float = 0.005, *, anonymous: bool = False) -> Iterator[Peak]:
+    """The most memory that the process had inside the block, beyond what it had before.
+
+    `anonymous`: all that it had, but what files in it take, which the system can drop.
+    """
     peak, over = Peak(), threading.Event()
-    before = _resident()
+    before = _resident(anonymous=anonymous)
+    if before is not None and anonymous:
+        before = 0.0
 
     def watch() -> None:
         while not over.wait(every):
             if before is not None:
-                peak.mib = max(peak.mib or 0.0, (_resident() or 0.0) - before)
+                now = _resident(anonymous=anonymous) or 0.0
+                peak.mib = max(peak.mib or 0.0, now - before)
 
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
@@ -66,10 +72,11 @@ def peak_memory(every: float = 0.005) -> Iterator[Peak]:
         watcher.join()
 
 
-def _resident() -> float | None:
-    """The memory of this process in MiB."""
+def _resident(*, anonymous: bool) -> float | None:
+    """The memory of this process in MiB, with or without the pages of files."""
     try:
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        numbers = Path("/proc/self/statm").read_text().split()
     except OSError:
         return None
+    pages = int(numbers[1]) - (int(numbers[2]) if anonymous else 0)
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20

@@ -12,6 +12,7 @@ from oodml.cli.bench import bench
 from oodml.cli.curve import curve
 from oodml.cli.data import data
 from oodml.cli.demo import demo
+from oodml.cli.doctor import doctor
 from oodml.cli.embed import embed
 from oodml.cli.encoder import check_encoder
 from oodml.cli.listing import list_names
@@ -54,5 +55,8 @@ def main(verbose: bool, files: tuple[Path, ...]) -> None:
         load_plugin(file)
 
 
-for _command in (demo, list_names, data, embed, check_encoder, splits, run, score, curve, bench):
+for _command in (
+    *(demo, list_names, data, embed, check_encoder, splits),
+    *(run, score, curve, bench, doctor),
+):
     main.add_command(_command)

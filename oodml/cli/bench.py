@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("what", type=click.Choice(["splits", "retrieval", "curves", "train"]))
+@click.argument(
+    "what", type=click.Choice(["splits", "retrieval", "curves", "embed", "large", "train"])
+)
 @click.option("--quick", is_flag=True, help="Small sizes, to see whether it all works.")
 @json_option
 def bench(what: str, quick: bool, as_json: bool) -> None:
@@ -26,13 +28,22 @@ def bench(what: str, quick: bool, as_json: bool) -> None:
     \b
     Example:  oodml bench retrieval
     """
-    from oodml.bench import bench_curves, bench_retrieval, bench_splits, bench_train
+    from oodml.bench import (
+        bench_curves,
+        bench_embed,
+        bench_large,
+        bench_retrieval,
+        bench_splits,
+        bench_train,
+    )
 
     benches: dict[str, Callable[..., Iterable[BenchRow]]] = {
         "splits": bench_splits,
         "retrieval": bench_retrieval,
         "curves": bench_curves,
         "train": bench_train,
+        "embed": bench_embed,
+        "large": bench_large,
     }
     rows = []
     for row in benches[what](quick=quick):

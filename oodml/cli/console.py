@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 LEFT = (  # columns of text
     *("name", "what", "as", "parameters", "way", "note"),
+    *("dataset", "precision", "used", "state"),
     *("encoder", "measure", "one", "other", "measured by", "splits"),
 )
 
@@ -59,6 +60,15 @@ def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
 def number(value: float | None, digits: int = 2) -> str:
     """A number for a table; a dash where it is unknown."""
     return "–" if value is None else f"{value:.{digits}f}"
+
+
+def size_text(size: float) -> str:
+    """A number of bytes for people, in powers of 1000."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"
 
 
 @contextmanager

@@ -11,9 +11,11 @@ import click
 from oodml.cli.console import progress_bar
 
 if TYPE_CHECKING:
-    from oodml.embed import EmbeddingSet
+    from oodml.embed import EmbeddingSet, EncoderSpec
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+VECTORS = ("embeddings", "dataset", "encoder", "precision", "device")  # of `vectors_options`
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -22,16 +24,35 @@ def path_type(*, exists: bool = False) -> click.Path:
     return click.Path(path_type=Path, exists=exists, dir_okay=False)
 
 
+precision_option = click.option(
+    "--precision",
+    type=click.Choice(["float32", "bf16"]),
+    help="Of a torch encoder; bf16 is faster and rounds to 3 digits on the way; default float32.",
+)
+device_option = click.option(
+    "--device",
+    default="auto",
+    show_default=True,
+    help="cpu, cuda, ...; auto: cuda where there is one.",
+)
+
+
 def vectors_options(command: F) -> F:
-    """`--embeddings FILE`, or `--dataset D --encoder E`."""
+    """`--embeddings FILE`, or `--dataset D --encoder E` and how to compute the vectors."""
     for option in reversed(
         (
-            click.option("--embeddings", type=path_type(), help="An embedding file."),
+            click.option(
+                "--embeddings",
+                type=click.Path(path_type=Path),
+                help="An embedding file, or the folder of a complete cache.",
+            ),
             click.option("--dataset", help="A data set: glyphs, folder:PATH, csv:PATH."),
             click.option(
                 "--encoder",
                 help="An encoder, such as oodml:hog or tv:resnet50; none for data of vectors.",
             ),
+            precision_option,
+            device_option,
         )
     ):
         command = option(command)
@@ -43,7 +64,9 @@ def load_vectors(
     dataset: str | None,
     encoder: str | None,
     *,
-    fallback: str | None = None,
+    precision: str | None = None,
+    device: str = "auto",
+    fallback: EncoderSpec | None = None,
 ) -> EmbeddingSet:
     """The vectors that the options name; `fallback` is the encoder where none is named."""
     from oodml.data import Vectors, load_data
@@ -57,10 +80,11 @@ def load_vectors(
         raise click.UsageError("Give --embeddings FILE, or --dataset D and --encoder E.")
     data = load_data(dataset)
     if not isinstance(data.source, Vectors):
-        encoder = encoder or fallback
+        if encoder is None and fallback is not None:
+            encoder, precision = fallback.name, precision or fallback.precision
         if encoder is None:
             raise click.UsageError(
                 f"{data.name} holds images: give --encoder too, such as --encoder oodml:hog."
             )
     with progress_bar(f"Embedding {data.name}") as update:
-        return embed_data(data, encoder, progress=update)
+        return embed_data(data, encoder, progress=update, precision=precision, device=device)

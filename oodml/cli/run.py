@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 import click
 
@@ -44,14 +44,6 @@ if TYPE_CHECKING:
     "--steps", type=click.IntRange(1), help="Training steps a run; 400 in head, 2000 in full."
 )
 @click.option(
-    "--precision",
-    default="float32",
-    show_default=True,
-    type=click.Choice(["float32", "bf16"]),
-    help="Of the network, where it is trained.",
-)
-@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
-@click.option(
     "--models",
     default="whole",
     show_default=True,
@@ -88,6 +80,8 @@ def run(
     embeddings: Path | None,
     dataset: str | None,
     encoder: str | None,
+    precision: str | None,
+    device: str,
     file: Path,
     executor: str,
     dry_run: bool,
@@ -105,12 +99,13 @@ def run(
     from oodml.sweep import RunStore, count_work, latest_line, make_executor, run_sweep
 
     # What cannot run is said before anything is embedded.
-    sweep = _sweep(options)
+    sweep = _sweep(options, precision, device)
     sequence = read_sequence(file)
-    fallback = sequence.encoder.name if sequence.encoder else None
-    vectors = load_vectors(embeddings, dataset, encoder, fallback=fallback)
+    how: dict[str, Any] = {"precision": precision, "device": device, "fallback": sequence.encoder}
+    vectors = load_vectors(embeddings, dataset, encoder, **how)
     _warn_of_other_data(sequence, vectors)
-    sweep = _with_images(sweep, dataset, encoder or fallback)
+    known = sequence.encoder.name if sequence.encoder else None
+    sweep = _with_images(sweep, dataset, encoder or known)
     store = RunStore(output)
     work = count_work(vectors, sequence, sweep, store)
     if not dry_run:
@@ -151,13 +146,11 @@ class Asked(TypedDict):
     controls: bool
     both_ways: bool
     metrics: tuple[str, ...]
-    precision: str
-    device: str
     models: str
     tracker: str | None
 
 
-def _sweep(asked: Asked) -> Sweep:
+def _sweep(asked: Asked, precision: str | None, device: str) -> Sweep:
     from oodml.methods import budget_of, with_preset
     from oodml.metrics import DEFAULT_METRICS
     from oodml.sweep import Setting, Sweep
@@ -173,10 +166,8 @@ def _sweep(asked: Asked) -> Sweep:
         controls=asked["controls"],
         both_ways=asked["both_ways"],
         metrics=asked["metrics"] or DEFAULT_METRICS,
-        precision=asked["precision"],
-        setting=Setting(
-            whole=asked["models"] == "whole", device=asked["device"], tracker=asked["tracker"]
-        ),
+        precision=precision or "float32",
+        setting=Setting(whole=asked["models"] == "whole", device=device, tracker=asked["tracker"]),
     )
 
 

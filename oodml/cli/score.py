@@ -34,18 +34,18 @@ SIMILARITIES = ("cosine", "dot", "euclidean")  # of oodml.metrics, which takes l
     show_default=True,
     help="Of retrieval; the other metrics have their own.",
 )
-@click.option("--device", default="cpu", show_default=True, help="For retrieval: cpu, cuda, ...")
 @json_option
 def score(
     embeddings: Path | None,
     dataset: str | None,
     encoder: str | None,
+    precision: str | None,
+    device: str,
     file: Path | None,
     controls: bool,
     both_ways: bool,
     metrics: tuple[str, ...],
     similarity: str,
-    device: str,
     as_json: bool,
 ) -> None:
     """Score vectors on all classes, or on the test classes of every split.
@@ -56,6 +56,7 @@ def score(
     \b
     Example:  oodml score --embeddings photos.emb --splits photos.json
     """
+    from oodml.embed.device import find_device
     from oodml.metrics import DEFAULT_METRICS, find_metric
     from oodml.score import Subject
     from oodml.split import read_sequence
@@ -67,8 +68,10 @@ def score(
         if given and file is None:
             raise click.UsageError(f"{option} goes with --splits.")
     sequence = read_sequence(file) if file else None
-    fallback = sequence.encoder.name if sequence and sequence.encoder else None
-    vectors = load_vectors(embeddings, dataset, encoder, fallback=fallback)
+    fallback = sequence.encoder if sequence else None
+    how: dict[str, Any] = {"precision": precision, "device": device, "fallback": fallback}
+    vectors = load_vectors(embeddings, dataset, encoder, **how)
+    device = find_device(device)  # of retrieval too, of which no value depends
     if sequence is None:
         _score_all(vectors, chosen, similarity, device, as_json=as_json)
     else:

@@ -18,7 +18,7 @@ from oodml.cli.console import (
     number,
     progress_bar,
 )
-from oodml.cli.inputs import json_option, load_vectors, path_type, vectors_options
+from oodml.cli.inputs import VECTORS, json_option, load_vectors, path_type, vectors_options
 from oodml.errors import SplitError
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def build(output: Path, as_json: bool, test_sets: int | None, **given: Any) -> N
     """
     from oodml.split import EpisodeRecipe, build_splits, write_sequence
 
-    vectors = load_vectors(*(given.pop(name) for name in ("embeddings", "dataset", "encoder")))
+    vectors = load_vectors(**{name: given.pop(name) for name in VECTORS})
     shots, count, seed = (given.pop(name) for name in ("shots", "episodes", "seed"))
     basics = {
         name: given.pop(name) for name in ("search", "measure", "levels", "partitions", "controls")
@@ -175,9 +175,7 @@ def show(
 @click.argument("file", type=path_type())
 @vectors_options
 @json_option
-def verify(
-    file: Path, embeddings: Path | None, dataset: str | None, encoder: str | None, as_json: bool
-) -> None:
+def verify(file: Path, as_json: bool, **given: Any) -> None:
     """Check FILE: digest, disjoint sides, growing shifts; with vectors, fingerprints and shifts.
 
     \b
@@ -186,7 +184,7 @@ def verify(
     from oodml.split import problems, read_sequence, shifts_comparable
 
     sequence = read_sequence(file)
-    vectors = load_vectors(embeddings, dataset, encoder) if embeddings or dataset else None
+    vectors = load_vectors(**given) if given["embeddings"] or given["dataset"] else None
     checked = ["digest", "sides", "order"]
     found: list[str] = []
     if vectors is not None:

@@ -17,11 +17,13 @@ from oodml.data.dataset import (
     check_roles,
     class_fingerprint,
 )
+from oodml.embed.cache import Cache
 from oodml.embed.spec import EncoderSpec
 from oodml.errors import DataError, FormatError
 from oodml.store import array_digest, digest, frozen, read_npz, write_npz
 
 Array = np.ndarray[Any, Any]
+_FACTS = "facts.npz"  # of a cache folder: all but the vectors
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -146,9 +148,21 @@ def write_embeddings(path: Path, embeddings: EmbeddingSet) -> None:
 
     Roles, where the images have some, are one more array.
     """
+    write_npz(path, {"vectors": np.asarray(embeddings.vectors), **_facts_of(embeddings)})
+
+
+def write_facts(folder: Path, embeddings: EmbeddingSet) -> None:
+    """Write what an embedding file holds beside the vectors into a cache folder, once.
+
+    The folder can then be read like a file.
+    """
+    if not (folder / _FACTS).exists():
+        write_npz(folder / _FACTS, _facts_of(embeddings))
+
+
+def _facts_of(embeddings: EmbeddingSet) -> dict[str, Array]:
     meta = json.dumps(meta_of(embeddings), sort_keys=True, allow_nan=False)
     arrays = {
-        "vectors": np.asarray(embeddings.vectors),
         "labels": embeddings.labels,
         "classes": np.array(embeddings.classes),
         "ids": np.array(embeddings.ids),
@@ -156,16 +170,17 @@ def write_embeddings(path: Path, embeddings: EmbeddingSet) -> None:
     }
     if embeddings.roles is not None:
         arrays["roles"] = np.array(embeddings.roles)
-    write_npz(path, arrays)
+    return arrays
 
 
 def read_embeddings(path: Path) -> EmbeddingSet:
     """The embeddings of an npz file of any origin; only `vectors` and `labels` are required.
 
     Labels are ints or strings; ints index `classes` where these are given, else they are the names.
-    `ids`, `roles` (train, query or gallery, one an image) and `meta` are optional too.
+    `ids`, `roles` (train, query or gallery, one an image) and `meta` are optional too. The folder
+    of a complete cache can be read too; its vectors stay on disk, mapped into memory.
     """
-    arrays = read_npz(path)
+    arrays = _read_folder(path) if path.is_dir() else read_npz(path)
     if missing := {"vectors", "labels"} - arrays.keys():
         raise FormatError(
             f"{path} lacks {' and '.join(sorted(missing))}; expected vectors (n, d) and labels "
@@ -178,7 +193,7 @@ def read_embeddings(path: Path) -> EmbeddingSet:
             "numbers."
         )
     with np.errstate(over="ignore"):  # what float32 cannot hold is reported as infinity
-        vectors = np.ascontiguousarray(vectors, dtype=np.float32)
+        vectors = np.ascontiguousarray(vectors, dtype=np.float32)  # a map stays one
     classes, labels = _labels(path, arrays)
     ids = _names(path, "ids", arrays["ids"]) if "ids" in arrays else _numbers(len(labels))
     meta = _meta(path, arrays)
@@ -201,6 +216,16 @@ def read_embeddings(path: Path) -> EmbeddingSet:
         )
     except (DataError, FormatError) as error:
         raise type(error)(f"{path}: {error}") from None
+
+
+def _read_folder(folder: Path) -> dict[str, Array]:
+    """The arrays of a cache folder, as those of a file."""
+    vectors = Cache.read(folder).vectors()
+    if vectors is None or not (folder / _FACTS).exists():
+        raise FormatError(
+            f"{folder} is a cache that is not complete; give the command that fills it again."
+        )
+    return {**read_npz(folder / _FACTS), "vectors": vectors}
 
 
 def _labels(path: Path, arrays: Mapping[str, Array]) -> tuple[tuple[str, ...], Array]:

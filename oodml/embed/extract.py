@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+import time
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 import numpy as np
 
 from oodml.data import Dataset, Vectors
-from oodml.embed.cache import Shards
-from oodml.embed.embeddings import EmbeddingSet
+from oodml.embed import claims
+from oodml.embed.cache import Cache
+from oodml.embed.embeddings import EmbeddingSet, write_facts
+from oodml.embed.network import Network, set_precision
 from oodml.embed.reading import batches
+from oodml.embed.reuse import Known, find_known
 from oodml.embed.sources import open_encoder
 from oodml.embed.spec import Encoder, EncoderSpec
+from oodml.embed.worker import Worker, check_place, start_worker
 from oodml.errors import DataError
 
 if TYPE_CHECKING:
@@ -20,24 +29,31 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, Any]
 Progress = Callable[[int, int], None]
-# On a CPU larger batches are slower: their activations leave the caches (measured: MobileNetV2 93
-# images/s at 8 and 49 at 64, ResNet-50 24 and 16, at 224 x 224 on 2 cores).
-PIXELS_A_BATCH = 8 * 224 * 224
-LARGEST_BATCH = 256
+_WAIT = 0.2  # seconds between two looks at what other processes have done
+
+
+class Computing(TypedDict, total=False):
+    """How vectors are computed: precision (float32, bf16), device (auto, cpu, cuda), batch."""
+
+    precision: str | None
+    device: str
+    batch: int | None
 
 
 def embed_data(
     data: Dataset,
     encoder: Encoder | str | None = None,
     *,
-    batch: int | None = None,
     cache: bool = True,
     progress: Progress | None = None,
+    **how: Unpack[Computing],
 ) -> EmbeddingSet:
     """The vectors `(n, dim)` of a data set; with `cache`, no image is embedded twice.
 
-    A data set that holds vectors embeds as itself, and takes no encoder.
-    `batch` images are encoded at once; by default as many as make 8 of 224 x 224.
+    A data set that holds vectors embeds as itself, and takes no encoder. `precision` is float32,
+    or bf16 for torch networks, faster and rounded to 3 digits on the way; by default the
+    encoder's own. `device` is `auto` (cuda where there is one), `cpu` or `cuda`. `batch` images are
+    encoded at once, by default as many as suit the device; too many for its memory are halved.
     `progress(done, total)` is called after every batch. Raises `DataError` naming the image that
     cannot be read, or the encoder that gives no finite vector.
     """
@@ -46,14 +62,20 @@ def embed_data(
         return _as_embeddings(data, data.source.vectors, data.content_fingerprint(), None)
     assert encoder is not None
     encoder = open_encoder(encoder) if isinstance(encoder, str) else encoder
+    encoder = set_precision(encoder, how.get("precision") or encoder.spec.precision)
+    device = how.get("device", "auto")
+    check_place(encoder.spec, isinstance(encoder, Network), device)
     fingerprint = data.content_fingerprint()
-    shards = Shards.of(encoder.spec, fingerprint, len(data), keep=cache)
-    if not shards.complete():
-        batch = batch or min(
-            LARGEST_BATCH, max(1, PIXELS_A_BATCH // max(1, encoder.spec.size) ** 2)
-        )
-        _fill(shards, data, encoder, batch, progress)
-    return _as_embeddings(data, shards.join(), fingerprint, encoder.spec)
+    if not cache:
+        worker = start_worker(encoder, device, how.get("batch"))
+        vectors = _in_memory(data, worker, progress)
+        return _as_embeddings(data, vectors, fingerprint, encoder.spec)
+    kept = Cache.of(encoder.spec, fingerprint, len(data), data.name)
+    while (found := kept.vectors()) is None:
+        _fill(kept, data, start_worker(encoder, device, how.get("batch")), progress)
+    embeddings = _as_embeddings(data, found, fingerprint, encoder.spec)
+    write_facts(kept.folder, embeddings)
+    return embeddings
 
 
 def check_encoder(data: Dataset, encoder: object) -> None:
@@ -88,33 +110,121 @@ def _as_embeddings(
     )
 
 
-def _fill(
-    shards: Shards, data: Dataset, encoder: Encoder, batch: int, progress: Progress | None
-) -> None:
+def _in_memory(data: Dataset, worker: Worker, progress: Progress | None) -> Array:
+    vectors = np.empty((len(data), worker.encoder.spec.dim), np.float32)
     done = 0
-    for shard, rows in enumerate(shards.ranges()):
-        if not shards.has(shard):
-            vectors = []
-            for block in batches(data, encoder, rows, batch):
-                vectors.append(_encode(encoder, block))
-                if progress:
-                    progress(done + sum(map(len, vectors)), len(data))
-            shards.put(shard, np.concatenate(vectors))
-        done += len(rows)
+    for block in batches(data, worker.encoder, range(len(data)), worker.most):
+        vectors[done : done + len(block)] = worker(block)
+        done += len(block)
         if progress:
             progress(done, len(data))
-
-
-def _encode(encoder: Encoder, block: torch.Tensor) -> Array:
-    import torch
-
-    with torch.inference_mode():
-        vectors = encoder(block).float().cpu().numpy()
-    expected = (len(block), encoder.spec.dim)
-    if vectors.shape != expected or not np.isfinite(vectors).all():
-        raise DataError(
-            f"Encoder {encoder.spec.name!r} gave vectors of shape {vectors.shape}"
-            f"{' with NaN or infinity' if vectors.shape == expected else ''}; expected finite "
-            f"{expected}."
-        )
     return vectors
+
+
+# Filling the cache -------------------------------------------------------------------------------
+
+
+def _fill(cache: Cache, data: Dataset, worker: Worker, progress: Progress | None) -> None:
+    """Embed what is missing; several processes may, each takes shards that no other works on."""
+    filling = _Filling(cache, data, worker, find_known(cache, data))
+    try:
+        while cache.digests() is None:
+            if missing := cache.missing():
+                before = sum(len(cache.ranges()[shard]) for shard in missing)
+                if not filling.work(missing, len(data) - before, progress):
+                    time.sleep(_WAIT)  # others are at work on all that is left
+            else:
+                filling.seal()
+    finally:
+        filling.release()
+
+
+@dataclass(slots=True)
+class _Piece:
+    """Some rows of a shard that are to be encoded, and whether they are its last ones."""
+
+    shard: int
+    out: Array
+    places: Array
+    block: torch.Tensor | None
+    last: bool
+
+
+@dataclass(slots=True)
+class _Filling:
+    """One process at work on a cache."""
+
+    cache: Cache
+    data: Dataset
+    worker: Worker
+    known: Known
+    held: set[Path] = field(default_factory=set)
+
+    def work(self, missing: list[int], done: int, progress: Progress | None) -> bool:
+        """Fill those shards of the missing that no other works on; whether there were any."""
+        worked = False
+        with closing(self._pieces(missing)) as made, closing(_ahead(made)) as pieces:
+            for piece in pieces:
+                worked = True
+                if piece.block is not None:
+                    piece.out[piece.places] = self.worker(piece.block)
+                    claims.renew(self.cache.claim(piece.shard))
+                    done += len(piece.block)
+                if progress:
+                    progress(done, len(self.data))
+                if piece.last:
+                    self.cache.put(piece.shard, piece.out)
+                    self._give_back(self.cache.claim(piece.shard))
+        return worked
+
+    def _pieces(self, missing: list[int]) -> Generator[_Piece, None, None]:
+        ranges = self.cache.ranges()
+        for shard in missing:
+            if not self._take(self.cache.claim(shard)):
+                continue
+            if self.cache.has(shard):
+                self._give_back(self.cache.claim(shard))
+                continue
+            rows = ranges[shard]
+            out = np.empty((len(rows), self.cache.dim), np.float32)
+            left = self.known.fill(rows, out)
+            if not left:
+                yield _Piece(shard, out, np.arange(0), None, last=True)
+            at = 0
+            encoder, most = self.worker.encoder, self.worker.most
+            for block in batches(self.data, encoder, left, most) if left else ():
+                places = np.array(left[at : at + len(block)]) - rows.start
+                at += len(block)
+                yield _Piece(shard, out, places, block, last=at == len(left))
+
+    def seal(self) -> None:
+        path = self.cache.folder / "seal.claim"
+        if not self._take(path):
+            time.sleep(_WAIT)
+            return
+        with suppress(FileNotFoundError, KeyError):  # another process has done it meanwhile
+            self.cache.seal()
+        self._give_back(path)
+
+    def _take(self, claim: Path) -> bool:
+        if claims.take(claim):
+            self.held.add(claim)
+            return True
+        return False
+
+    def _give_back(self, claim: Path) -> None:
+        claims.release(claim)
+        self.held.discard(claim)
+
+    def release(self) -> None:
+        for claim in list(self.held):
+            self._give_back(claim)
+
+
+def _ahead(pieces: Iterator[_Piece]) -> Generator[_Piece, None, None]:
+    """The same, each made in a thread while the one before is used: reading does not wait."""
+    with ThreadPoolExecutor(1) as reader:
+        coming = reader.submit(next, pieces, None)
+        while (piece := coming.result()) is not None:
+            coming = reader.submit(next, pieces, None)
+            yield piece

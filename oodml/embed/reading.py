@@ -16,11 +16,12 @@ if TYPE_CHECKING:
     import torch
 
 Array = np.ndarray[Any, Any]
+READING = 1  # the version of how pixels are read: vectors of another one are not reused
 _READERS = 4
 
 
 def batches(
-    data: Dataset, encoder: Encoder, rows: Sequence[int] | Array, batch: int
+    data: Dataset, encoder: Encoder, rows: Sequence[int], batch: int
 ) -> Iterator[torch.Tensor]:
     """Batches of uint8 images; the next one is read while this one is encoded."""
     import torch

@@ -92,7 +92,8 @@ def with_head(network: Network, head: Head) -> Network:
     device = next(iter(network.module.parameters()), torch.empty(0)).device
     name, whole = f"{network.spec.name}+{arch}", f"{network.spec.arch}+{arch}"
     spec = replace(network.spec, name=name, arch=whole, dim=head.spec.dim, weights=None)
-    return Network(spec, join_head(network.module, module.to(device)).eval())
+    whole_module = join_head(network.module, module.to(device)).eval()
+    return Network(spec, whole_module, str(device))
 
 
 def parts_of(network: Network) -> tuple[torch.nn.Module, torch.nn.Module]:

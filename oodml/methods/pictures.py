@@ -55,6 +55,6 @@ def pictures_of(data: Dataset, rows: Array, encoder: Encoder, read: Read) -> Pic
         return read(int(own[at]))
 
     def scored(batch: int) -> Iterator[torch.Tensor]:
-        return batches(data, encoder, own, batch)
+        return batches(data, encoder, own.tolist(), batch)
 
     return Pictures(len(own), encoder.spec.size, place, scored)

@@ -124,10 +124,15 @@ def _score_queries(
 ) -> Scores:
     """The metrics of ranks, block by block, so that nobody holds all ranks at once."""
     depth = max(metric.depth for metric in metrics.values())
+
+    def reach(positives: NDArray[np.int64], others: NDArray[np.int64]) -> NDArray[np.int64]:
+        every = [metric.reach(positives, others) for metric in metrics.values()]
+        return np.asarray(np.max(every, axis=0))
+
     values: dict[str, list[Values]] = {name: [] for name in metrics}
     chance: dict[str, list[Values]] = {name: [] for name in metrics}
     blocks = []
-    for ranks in rank_stream(vectors, labels, depth=depth, **options):
+    for ranks in rank_stream(vectors, labels, depth=depth, reach=reach, **options):
         for name, metric in metrics.items():
             values[name].append(metric.per_query(ranks))
             chance[name].append(metric.chance_per_query(ranks))

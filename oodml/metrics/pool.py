@@ -52,6 +52,11 @@ class Pool:
         """The size of the gallery."""
         return len(self.order) - (self.asking - self.both)
 
+    @property
+    def others(self) -> NDArray[np.int64]:
+        """How many gallery images each asking image is compared with, (asking,)."""
+        return self.found - (np.arange(self.asking) < self.both).astype(np.int64)
+
     def of_classes(self, part: range, first: int, last: int) -> range:
         """The images of a part whose class is one of `first` to `last - 1`."""
         groups = self.groups[part.start : part.stop]

@@ -23,11 +23,14 @@ from oodml.metrics.tiles import DEVICE_EDGE, EDGE, TIE, Tally, find_targets, til
 from oodml.store import array_digest, frozen
 
 Progress = Callable[[int, int], None]
+Reach = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.int64]]
 BUDGET_MB = 512
 # Above so many positives a query, sorting its whole row once is faster than counting in tiles.
 MANY_POSITIVES = 256
 _SAMPLE = 1000
 _BYTES_EACH = 32  # of a positive: threshold, count, rank, and what is in between
+_COUNT_BYTES = 8  # threshold and count alone
+_BLOCK = 1 << 20  # positives whose ranks are made at a time, where those of all do not fit
 
 __all__ = [
     "TIE",
@@ -118,13 +121,45 @@ class PartialRanks:
 
     def ranks(self, counts: NDArray[np.int64]) -> Ranks:
         """The ranks that these counts, of all shards together, make."""
-        begins = self.starts[:-1][np.diff(self.starts) > 0]  # where the counts of a query begin
-        lengths = np.diff(self.starts)[np.diff(self.starts) > 0] - 1
+        return self._ranks(counts, range(self.pool.asking))
+
+    def blocks(self, reach: NDArray[np.int64] | None, size: int) -> Iterator[Ranks]:
+        """The ranks of this one shard, of about `size` positives at a time.
+
+        Those beyond `reach` (asking,), which were not counted to the end, become the number of
+        others.
+        """
+        ends = np.cumsum(self.pool.positives)
+        first = 0
+        while first < len(ends):
+            before = int(ends[first - 1]) if first else 0
+            last = max(first + 1, int(np.searchsorted(ends, before + size, side="right")))
+            rows = range(first, last)
+            if ends[last - 1] > before:
+                counts = self.counts[self.starts[first] : self.starts[last]].astype(np.int64)
+                ranks = self._ranks(counts, rows)
+                has = self.pool.positives[first:last] > 0
+                yield ranks if reach is None else _cut(ranks, reach[first:last][has])
+            first = last
+
+    def _ranks(self, counts: NDArray[np.int64], rows: range) -> Ranks:
+        """The ranks of a range of queries, whose counts these are."""
+        starts = self.starts[rows.start : rows.stop + 1] - self.starts[rows.start]
+        begins = starts[:-1][np.diff(starts) > 0]  # where the counts of a query begin
+        lengths = np.diff(starts)[np.diff(starts) > 0] - 1
         ends = np.cumsum(lengths)
         place = np.arange(ends[-1]) - np.repeat(ends - lengths, lengths)
         ranks = 1 + place + np.delete(counts, begins)
         tied = counts[begins] < counts[begins + 1]
-        return _make_ranks(self.pool, range(self.pool.asking), ranks, lengths, tied)
+        return _make_ranks(self.pool, rows, ranks, lengths, tied)
+
+
+def _cut(ranks: Ranks, reach: NDArray[np.int64]) -> Ranks:
+    """Ranks beyond reach (q,), but the best positive's, become the number of others."""
+    limits, others = (np.repeat(part, ranks.positives) for part in (reach, ranks.gallery))
+    beyond = ranks.ranks > limits
+    beyond[ranks.starts[:-1]] = False
+    return replace(ranks, ranks=np.where(beyond, others, ranks.ranks))
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +208,7 @@ def rank_positives(
     """
     how = Settings(**settings)
     pool = _pool(vectors, labels, queries, gallery, how)
-    blocks = list(_stream(pool, how, depth))
+    blocks = list(_stream(pool, how, depth, None))
     if len(blocks) == 1:
         return blocks[0]
     return _joined(blocks)
@@ -186,15 +221,18 @@ def rank_stream(
     queries: ArrayLike | None = None,
     gallery: ArrayLike | None = None,
     depth: int = 0,
+    reach: Reach | None = None,
     **settings: Any,
 ) -> Iterator[Ranks]:
     """`rank_positives` block by block of queries, where the ranks of all would not fit the budget.
 
     Metrics are means over queries, so nobody need hold all ranks at once: 70,000 images in 10
-    classes have 5e8.
+    classes have 5e8. `reach(R, N)` (q,) is the largest rank that matters of queries with R
+    positives among N others: larger ones, but the best positive's, may be given as N, which spares
+    most of the counting.
     """
     how = Settings(**settings)
-    return _stream(_pool(vectors, labels, queries, gallery, how), how, depth)
+    return _stream(_pool(vectors, labels, queries, gallery, how), how, depth, reach)
 
 
 def rank_shard(
@@ -223,8 +261,8 @@ def rank_shard(
     return _tile_ranks(pool, how, at, count)
 
 
-def _fits(pool: Pool, how: Settings) -> bool:
-    return int(pool.positives.sum()) * _BYTES_EACH <= how.budget_mb * 2**20
+def _fits(pool: Pool, how: Settings, bytes_each: int = _BYTES_EACH) -> bool:
+    return int(pool.positives.sum()) * bytes_each <= how.budget_mb * 2**20
 
 
 def _pool(
@@ -252,11 +290,15 @@ def _pool(
     return pool
 
 
-def _stream(pool: Pool, how: Settings, depth: int) -> Iterator[Ranks]:
-    if _fits(pool, how) and pool.positives.mean() <= MANY_POSITIVES:
-        part = _tile_ranks(pool, how, 0, 1)
-        ranks = part.ranks(part.counts.astype(np.int64))
-        yield ranks if depth == 0 else _with_classes_ahead(ranks, pool, how, depth)
+def _stream(pool: Pool, how: Settings, depth: int, reach: Reach | None) -> Iterator[Ranks]:
+    whole = _fits(pool, how)
+    counted = whole or (depth == 0 and _fits(pool, how, _COUNT_BYTES))
+    if counted and pool.positives.mean() <= MANY_POSITIVES:
+        limits = None if reach is None or depth else reach(pool.positives, pool.others)
+        part = _tile_ranks(pool, how, limits=limits)
+        positives = int(pool.positives.sum())
+        for ranks in part.blocks(limits, positives if whole else _BLOCK):
+            yield ranks if depth == 0 else _with_classes_ahead(ranks, pool, how, depth)
         return
     rows = list(wide.query_blocks(pool, how.budget_mb))
     work = partial(_wide_ranks, pool, how, depth)
@@ -266,13 +308,21 @@ def _stream(pool: Pool, how: Settings, depth: int) -> Iterator[Ranks]:
         yield block
 
 
-def _tile_ranks(pool: Pool, how: Settings, at: int, count: int) -> PartialRanks:
+def _tile_ranks(
+    pool: Pool,
+    how: Settings,
+    at: int = 0,
+    count: int = 1,
+    limits: NDArray[np.int64] | None = None,
+) -> PartialRanks:
     kind = how.device.split(":")[0]
     edge = EDGE if kind == "cpu" else DEVICE_EDGE
     targets = find_targets(pool, how.device)
     counter = find_counter(how.engine, kind, pool.asking * pool.found)
     counts = np.zeros(len(targets.values), np.int32)
-    tally = Tally(pool, targets, counter, how.device, counts)
+    if limits is not None:  # those that do not ask have no values
+        limits = np.concatenate([limits, np.zeros(len(pool.order) - pool.asking, np.int64)])
+    tally = Tally(pool, targets, counter, how.device, counts, limits)
     pairs = tile_pairs(pool, edge)[at::count]
     for done, _ in enumerate(in_threads(tally.add, pairs, how.device), start=1):
         if how.progress:
@@ -316,7 +366,7 @@ def _make_ranks(
         starts=np.concatenate([[0], np.cumsum(lengths)]),
         labels=pool.names[pool.groups[asking]],
         queries=pool.order[asking],
-        gallery=pool.found - (asking < pool.both).astype(np.int64),
+        gallery=pool.others[asking],
         tied=tied,
         class_sizes=pool.class_sizes,
         excluded=int((pool.positives == 0).sum()),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -15,8 +15,18 @@ from oodml.metrics.ranks import Ranks
 from oodml.metrics.subgallery import chance_among, hits_among
 
 Values = NDArray[np.float64]
+Whole = NDArray[np.int64]
+Cut = Callable[[Whole, Whole], Whole]
 _WHOLE = re.compile(r"[1-9][0-9]{0,17}")
 DEEPEST = 64  # of recall@k|m, whose cost grows with k^3
+
+
+def _all(_: Whole, others: Whole) -> Whole:
+    return others
+
+
+def _best(positives: Whole, _: Whole) -> Whole:
+    return np.ones_like(positives)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +35,10 @@ class RankMetric:
 
     `chance_per_query` (q,) is what each query is expected to score when its gallery is in random
     order. `laws` names the laws that hold, which the test suite checks; what every metric owes (no
-    effect of the order of images or of the names of labels) is not repeated there. `depth` is that
-    of `Ranks.classes_ahead`, for metrics that need it.
+    effect of the order of images or of the names of labels) is not repeated there. `reach(R, N)`
+    (q,) is the largest rank that matters of queries with R positives among N others, beside that of
+    the best positive; ranks beyond need not be counted to the end. `depth` is that of
+    `Ranks.classes_ahead`, for metrics that need it.
     """
 
     name: str
@@ -36,6 +48,7 @@ class RankMetric:
     low: float = 0.0
     high: float = 1.0
     higher_is_better: bool = True
+    reach: Cut = _all
     depth: int = 0
     decomposable: ClassVar[bool] = True
 
@@ -70,6 +83,7 @@ def recall_at(argument: str) -> RankMetric:
         lambda ranks: (_first(ranks) <= k).astype(np.float64),
         lambda ranks: by_sizes(ranks, chance),
         laws=_RANKING_TO_ONE | {"grows-with-k"},
+        reach=_best,
     )
 
 
@@ -88,6 +102,7 @@ def _recall_among(k_text: str, m_text: str) -> RankMetric:
         lambda ranks: hits_among(ranks, k, m),
         lambda ranks: chance_among(ranks, k, m),
         laws=_RANKING_TO_ONE | {"falls-with-m", "grows-with-k", "whole-gallery"},
+        reach=_best,
         depth=k,
     )
 
@@ -111,6 +126,7 @@ def mrr(argument: str) -> RankMetric:
         lambda ranks: 1 / _first(ranks),
         lambda ranks: by_sizes(ranks, chance),
         laws=_RANKING_TO_ONE - {"all-equal-is-low"} | {"all-equal-is-last"},
+        reach=_best,
     )
 
 
@@ -133,6 +149,7 @@ def precision_at(argument: str) -> RankMetric:
         lambda ranks: _within(ranks, np.full(len(ranks.positives), k)) / k,
         lambda ranks: by_sizes(ranks, lambda r, n: r / n * min(k, n) / k),
         laws=_RANKING | {"perfect-is-ideal"},
+        reach=lambda positives, _: np.full_like(positives, k),
     )
 
 
@@ -147,6 +164,7 @@ def r_precision(argument: str) -> RankMetric:
         lambda ranks: _within(ranks, ranks.positives) / ranks.positives,
         lambda ranks: by_sizes(ranks, lambda r, n: r / n),
         laws=_RANKING_TO_ONE,
+        reach=lambda positives, _: positives,
     )
 
 
@@ -175,7 +193,7 @@ def map_at(argument: str) -> RankMetric:
         found = _average_precision("map", lambda _, n: n, lambda r: r)
         # Some precision is left at the very end of the list.
         laws = found.laws - {"all-equal-is-low"} | {"all-equal-is-last"}
-        return RankMetric(found.name, found.per_query, found.chance_per_query, laws)
+        return replace(found, laws=laws)
     k = _whole("map", argument, "k or map@r")
     return _average_precision(f"map@{k}", lambda r, _: 0 * r + k, lambda r: np.minimum(k, r))
 
@@ -194,10 +212,7 @@ def official_map_at(argument: str) -> RankMetric:
         name = f"official-map@{k}"
         found = _average_precision(name, lambda r, _: 0 * r + k, lambda r: r + 1)
     laws = found.laws - {"perfect-is-high"} | {"perfect-is-ideal"}
-    return RankMetric(found.name, found.per_query, found.chance_per_query, laws)
-
-
-Cut = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.int64]]
+    return replace(found, laws=laws)
 
 
 def _average_precision(
@@ -220,7 +235,13 @@ def _average_precision(
         expected = positives / others * (harmonic + also_hit * (last - harmonic))
         return expected / float(divide(r))
 
-    return RankMetric(name, per_query, lambda ranks: by_sizes(ranks, chance), laws=_RANKING_TO_ONE)
+    return RankMetric(
+        name,
+        per_query,
+        lambda ranks: by_sizes(ranks, chance),
+        laws=_RANKING_TO_ONE,
+        reach=cut,
+    )
 
 
 # Common to all ------------------------------------------------------------------------------------

@@ -159,27 +159,40 @@ def tile_pairs(pool: Pool, edge: int) -> list[Pair]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tally:
-    """Counts tiles of one pool; `counts` are as long as the targets' values."""
+    """Counts tiles of one pool; `counts` are as long as the targets' values.
+
+    With `reach` (n,), the largest rank of each image that matters, `open` (n,) are the numbers of
+    its values that are still counted: of each positive until its rank is known to be beyond, and of
+    the best one to the end. Few positives are near, so that after some tiles there are few left.
+    """
 
     pool: Pool
     targets: Targets
     counter: Counter
     device: str
     counts: NDArray[np.int32]
+    reach: NDArray[np.int64] | None = None
+    open: NDArray[np.int64] = field(init=False)
     lock: threading.Lock = field(default_factory=threading.Lock)
     buffers: threading.local = field(default_factory=threading.local)
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "open", np.diff(self.targets.starts))
+
     def add(self, pair: Pair) -> None:
         rows, columns, mirrored = pair
+        chosen = [self._choose(part) for part in ((rows, columns) if mirrored else (rows,))]
         with exact_arithmetic(self.device):
             tile = products(self.pool, rows, columns, self.device, self._buffer(rows, columns))
             self._hide_positives(tile, rows, columns)
-            down = self._thresholds(columns) if mirrored else None
-            found = self.counter.count(tile, self._thresholds(rows), down)
+            across, *down = map(self._thresholds, chosen)
+            found = self.counter.count(tile, across, down[0] if down else None)
         with self.lock:
-            for part, counts in zip((rows, columns), found, strict=True):
-                if counts is not None:
-                    self.counts[self._span(part)] += counts.cpu().numpy()
+            for choice, counts in zip(chosen, found, strict=False):
+                assert counts is not None
+                self.counts[choice.at] += counts.cpu().numpy()
+                if self.reach is not None:
+                    self._close(choice)
 
     def _buffer(self, rows: range, columns: range) -> torch.Tensor:
         """Room for a tile, kept by each thread: to ask for it anew costs a tenth of the product."""
@@ -200,13 +213,45 @@ class Tally:
             left, right = (torch.from_numpy(part).to(self.device) for part in (x, y))
             tile.masked_fill_(left[:, None] == right, -torch.inf)
 
-    def _span(self, part: range) -> slice:
+    def _choose(self, part: range) -> _Choice:
         starts = self.targets.starts
-        return slice(int(starts[part.start]), int(starts[part.stop]))
+        if self.reach is None:
+            at = slice(int(starts[part.start]), int(starts[part.stop]))
+            return _Choice(part, at, starts[part.start : part.stop + 1] - at.start)
+        lengths = self.open[part.start : part.stop].copy()
+        ends = np.cumsum(lengths)
+        first = starts[part.start : part.stop] - ends + lengths
+        return _Choice(
+            part, np.repeat(first, lengths) + np.arange(ends[-1]), np.concatenate([[0], ends])
+        )
 
-    def _thresholds(self, part: range) -> Thresholds:
+    def _thresholds(self, choice: _Choice) -> Thresholds:
         import torch
 
-        values = torch.from_numpy(self.targets.values[self._span(part)]).to(self.device)
-        starts = torch.from_numpy(self.targets.starts[part.start : part.stop + 1]).to(self.device)
-        return values, starts
+        values = torch.from_numpy(self.targets.values[choice.at]).to(self.device)
+        return values, torch.from_numpy(choice.starts).to(self.device)
+
+    def _close(self, choice: _Choice) -> None:
+        """Count no further from where a rank is known to be beyond reach: those after it are too.
+
+        A value's number is its place among the positives, from 1, which is what its rank is if no
+        negative is ahead; number 0 and the best positive stay.
+        """
+        part, (images,) = choice.part, np.nonzero(np.diff(choice.starts))
+        if self.reach is None or not len(images):
+            return
+        lengths, begins = np.diff(choice.starts)[images], choice.starts[:-1][images]
+        number = np.arange(choice.starts[-1]) - np.repeat(begins, lengths)
+        reach = np.repeat(self.reach[part.start + images], lengths)
+        beyond = (self.counts[choice.at] + number > reach) & (number > 1)
+        kept = np.minimum.reduceat(np.where(beyond, number, np.repeat(lengths, lengths)), begins)
+        self.open[part.start + images] = np.minimum(self.open[part.start + images], kept)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Choice:
+    """Which values of a range of images are counted: their places, and where each image's begin."""
+
+    part: range
+    at: slice | NDArray[np.int64]
+    starts: NDArray[np.int64]

@@ -89,7 +89,9 @@ def embedded(
         raise RunError(f"{network.spec.name} takes images; give --dataset and --encoder.")
     rows = rows_of(embeddings, classes)
     vectors = np.zeros((len(embeddings), network.spec.dim), dtype=np.float32)
-    blocks = [network(b).float().cpu().numpy() for b in batches(data, network, rows, AT_ONCE)]
+    blocks = [
+        network(b).float().cpu().numpy() for b in batches(data, network, rows.tolist(), AT_ONCE)
+    ]
     vectors[rows] = np.concatenate(blocks)
     return replace(embeddings, vectors=vectors)
 

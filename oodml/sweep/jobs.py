@@ -10,6 +10,7 @@ from pathlib import Path
 
 from oodml.data import Dataset
 from oodml.embed import EmbeddingSet, read_embeddings
+from oodml.embed.device import find_device
 from oodml.embed.network import Network
 from oodml.errors import RunError
 from oodml.methods import Course, FeatureEncoder, base_of, method_kind
@@ -110,7 +111,7 @@ def _model(
         return kept, True
     method = method_kind(spec.method)(**spec.parameters)
     course = Course(
-        _device(setting.device),
+        find_device(setting.device),
         store.folder(spec),
         tracker=tracker_of(job.spec, store, setting.tracker),
     )
@@ -165,9 +166,3 @@ def _load_plugins(job: Job) -> None:
 @lru_cache(maxsize=2)
 def _inputs(embeddings: Path, sequence: Path) -> tuple[EmbeddingSet, SplitSequence]:
     return read_embeddings(embeddings), read_sequence(sequence)
-
-
-def _device(name: str) -> str:
-    import torch
-
-    return name if name != "auto" else "cuda" if torch.cuda.is_available() else "cpu"

@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, TypedDict, Unpack
 
 from oodml.data import Dataset, Vectors
-from oodml.embed import EmbeddingSet, embed_data, write_embeddings
+from oodml.embed import EmbeddingSet, EncoderSpec, embed_data, write_embeddings
 from oodml.errors import RunError, SplitError
 from oodml.methods import (
     Budget,
@@ -85,7 +85,7 @@ class Sweep:
             protocol=self.protocol,
             selection=self.selection,
             metric_version=METRIC_VERSION,
-            precision=self.precision,
+            precision="float32" if self.protocol == "head" else self.precision,
             budget=asdict(self.budget_on(embeddings.dataset)),
         )
         implied = preset_of(self.protocol, embeddings.dataset)
@@ -172,22 +172,23 @@ def run_methods(
     sweep = Sweep(tuple(methods), tuple(seeds), **options)
     if isinstance(data, Dataset):
         vectors = isinstance(data.source, Vectors)
-        name = encoder if encoder or vectors else _encoder_of(sequence)
-        sweep = replace(sweep, setting=Setting(encoder=name, data=data))
-        data = embed_data(data, name)
+        spec = None if encoder or vectors else _encoder_of(sequence)
+        name = encoder if spec is None else spec.name
+        sweep = replace(sweep, setting=replace(sweep.setting, encoder=name, data=data))
+        data = embed_data(data, name, precision=spec.precision if spec else None)
     if store is not None:
         return run_sweep(data, sequence, sweep, RunStore(Path(store)))
     with TemporaryDirectory(prefix="oodml-") as folder:
         return run_sweep(data, sequence, sweep, RunStore(Path(folder)))
 
 
-def _encoder_of(sequence: SplitSequence) -> str:
+def _encoder_of(sequence: SplitSequence) -> EncoderSpec:
     if sequence.encoder is None:
         raise RunError(
             f"The splits of {sequence.dataset!r} do not say which encoder to use; name one, such "
             "as oodml:hog."
         )
-    return sequence.encoder.name
+    return sequence.encoder
 
 
 def run_sweep(
