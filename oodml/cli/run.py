@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
@@ -99,6 +100,7 @@ def run(
     from oodml.sweep import RunStore, count_work, latest_line, make_executor, run_sweep
 
     # What cannot run is said before anything is embedded.
+    device, executor = _together(device, executor)
     sweep = _sweep(options, precision, device)
     sequence = read_sequence(file)
     how: dict[str, Any] = {"precision": precision, "device": device, "fallback": sequence.encoder}
@@ -132,6 +134,15 @@ def run(
             f"{work.runs} runs, {work.done} of them done before; {work.to_train} trained and "
             f"scored, {work.to_score} scored only. Draw them with: oodml curve {output}"
         )
+
+
+def _together(device: str, executor: str) -> tuple[str, str]:
+    """Device and executor, which are this process's own where torchrun started several."""
+    if int(os.environ.get("WORLD_SIZE", "1")) < 2:
+        return device, executor
+    from oodml.methods import distributed
+
+    return distributed.join() or device, "serial"
 
 
 class Asked(TypedDict):

@@ -7,10 +7,24 @@ the same pairs as in one process, and its gradients are those of one process.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 
 import torch
 from torch import distributed
+
+
+def join() -> str | None:
+    """Meet the processes that torchrun started with this one; the device of this process.
+
+    None where this process is alone.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) < 2:
+        return None
+    gpus = torch.cuda.is_available()
+    if not _together():
+        distributed.init_process_group("nccl" if gpus else "gloo")
+    return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if gpus else "cpu"
 
 
 def rank() -> int:
@@ -52,10 +66,13 @@ def add_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:
             distributed.all_reduce(parameter.grad)
 
 
-def wait() -> None:
-    """Until every process is here."""
-    if _together():
-        distributed.barrier()
+def agreed(*, value: bool) -> bool:
+    """What the first process says, for all of them."""
+    if not _together():
+        return value
+    said = [value]
+    distributed.broadcast_object_list(said)
+    return said[0]
 
 
 def _together() -> bool:

@@ -68,11 +68,14 @@ class Failure:
 def carry_out(job: Job) -> Failure | None:
     """Train, score, write, as far as that is not done; idempotent.
 
-    Returns the failure rather than raising it.
+    Returns the failure rather than raising it. Of several processes of torchrun, which train
+    together, the first one scores and writes.
     """
+    from oodml.methods import distributed
+
     store = RunStore(job.store)
     try:
-        if not job.done():
+        if not distributed.agreed(value=job.done()):
             _carry_out(job, store)
     # One broken run must not stop the others; the log keeps the whole traceback.
     except Exception as error:  # noqa: BLE001
@@ -89,6 +92,8 @@ def _carry_out(job: Job, store: RunStore) -> None:
     embeddings, sequence = _inputs(job.embeddings, job.sequence)
     known = store.metrics(spec)
     model, same = _model(job, embeddings, sequence, store)
+    if not _writes():
+        return
     if known and same:
         lacking = [name for name in metrics if name not in known]
         card = _score(job, embeddings, sequence, model, lacking)
@@ -121,9 +126,16 @@ def _model(
     trained = method.fit(context)
     if store.metrics(spec) and not has_weights(trained.encoder):
         return trained.encoder, True
-    before = network_of(setting.encoder) if setting.whole else None
-    store.keep(spec, trained, before)
+    if _writes():
+        before = network_of(setting.encoder) if setting.whole else None
+        store.keep(spec, trained, before)
     return trained.encoder, False
+
+
+def _writes() -> bool:
+    from oodml.methods import distributed
+
+    return distributed.rank() == 0
 
 
 def _score(
