@@ -134,11 +134,15 @@ def _tower(model: torch.nn.Module) -> torch.nn.Module:
 
 
 def _created(arch: str, config: Mapping[str, Any], size: int) -> torch.nn.Module:
+    import torch
+
     own = config["vision_cfg"].get("image_size", 224)
-    options = {} if own in (size, [size, size], (size, size)) else {"force_image_size": size}
+    options: dict[str, Any] = {"pretrained_text": False, "device": torch.get_default_device()}
+    if own not in (size, [size, size], (size, size)):
+        options["force_image_size"] = size
     try:
         with _quiet():
-            model: torch.nn.Module = _library().create_model(arch, pretrained_text=False, **options)
+            model: torch.nn.Module = _library().create_model(arch, **options)
     except (AssertionError, TypeError, ValueError, RuntimeError, OSError) as error:
         reason = str(error).partition("\n")[0] or type(error).__name__
         raise WeightsError(
@@ -173,7 +177,7 @@ def _converted(arch: str, config: Mapping[str, Any], state: State, size: int) ->
     model = _created(arch, config, size)
     library = _library()
     try:
-        renamed = dict(library.convert_state_dict(model, dict(state)))
+        renamed = dict(library.convert.convert_state_dict(model, dict(state)))
         library.factory.resize_pos_embed(renamed, model)
     except (RuntimeError, KeyError, AttributeError, ValueError) as error:
         raise WeightsError(f"These weights do not fit open_clip:{arch}: {error}.") from None

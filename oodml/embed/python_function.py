@@ -59,31 +59,30 @@ def open_python(name: Name) -> Encoder:
         options = name.resolve({**SHAPE_OPTIONS, **defaults})
         given = {key: options[key] for key in defaults if key in name.params}
         made = _called(name, function, given)
-    source = _source(function)
+    # The name is no part of an identity, so that what is given to the function is one here.
+    facts = [_source(function), {key: name.params[key] for key in sorted(given)}]
     arch = f"py:{module}:{attribute}"
     if isinstance(made, _torch_module()):
         shape = {key: options[key] for key in SHAPE_OPTIONS}
         whole = input_shape(name, shape, {"size": 224, "resize": None, **IMAGENET})
-        return make_network(
-            name.text, arch, made, weights=_digest(source, None, [made]), shape=whole
-        )
+        return make_network(name.text, arch, made, weights=_digest(facts, [made]), shape=whole)
     if given.keys() != name.params.keys():
         more = ", ".join(sorted(name.params.keys() - given.keys()))
         raise UnknownNameError(
             f"{name.text!r} gives {more}, which {attribute} does not take: it makes an encoder, "
             "which says itself what its input is."
         )
-    return _own(name, arch, source, made)
+    return _own(name, arch, facts, made)
 
 
-def _own(name: Name, arch: str, source: str | None, made: Any) -> Encoder:
+def _own(name: Name, arch: str, facts: list[Any], made: Any) -> Encoder:
     spec = getattr(made, "spec", None)
     if not isinstance(spec, EncoderSpec) or not callable(made) or not _has_transform(made):
         raise WeightsError(
             f"{name.text!r} gives a {type(made).__name__}; expected an encoder (spec: EncoderSpec, "
             "transform(image), __call__(batch)) or a torch.nn.Module."
         )
-    weights = _digest(source, spec.weights, _modules(made))
+    weights = _digest([*facts, spec.weights], _modules(made))
     spec = replace(spec, name=name.text, arch=f"{arch} {spec.arch}".strip(), weights=weights)
     return replace(made, spec=spec) if isinstance(made, Network) else OwnEncoder(spec, made)
 
@@ -181,8 +180,8 @@ def _modules(made: Any) -> list[torch.nn.Module]:
     return [held[key] for key in sorted(held) if isinstance(held[key], _torch_module())]
 
 
-def _digest(source: str | None, stated: str | None, modules: list[torch.nn.Module]) -> str:
-    """The digest of code, of what an encoder says of its weights, and of its tensors."""
+def _digest(facts: list[Any], modules: list[torch.nn.Module]) -> str:
+    """The digest of facts that are JSON, and of the tensors of modules."""
     import hashlib
 
     state = hashlib.sha256()
@@ -191,7 +190,7 @@ def _digest(source: str | None, stated: str | None, modules: list[torch.nn.Modul
             tensor = value.detach().cpu().contiguous()
             state.update(f"{number} {key} {tensor.dtype} {tuple(tensor.shape)}".encode())
             state.update(_bytes(tensor))
-    return digest(["py", 1, source, stated, state.hexdigest() if modules else None])
+    return digest(["py", 1, facts, state.hexdigest()])
 
 
 def _bytes(tensor: torch.Tensor) -> bytes:

@@ -86,7 +86,7 @@ def _sketched(build: Callable[[], Body]) -> Body | None:
 
     try:
         body = build()
-    except (RuntimeError, NotImplementedError):  # it computes with values while it is built
+    except (RuntimeError, WeightsError):  # it computes with values while it is built
         return None
     module = body.module
     kept = module.state_dict().keys()
