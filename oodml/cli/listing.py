@@ -25,6 +25,7 @@ _EXAMPLES = {
         "onnx": "onnx:network.onnx?size=224&mean=0.5&std=0.5",
         "py": "py:module:function[?key=value]",
     },
+    "presets": {"full": "METHOD@full, such as margin@full, or --preset full"},
     "metrics": {
         "recall": "recall@k, recall@k|m (expected in a gallery of m classes)",
         "precision": "precision@k",
@@ -39,11 +40,13 @@ _EXAMPLES = {
 @click.argument(
     "kind",
     required=False,
-    type=click.Choice(["datasets", "encoders", "measures", "searches", "metrics", "methods"]),
+    type=click.Choice(
+        ["datasets", "encoders", "measures", "searches", "metrics", "methods", "presets"]
+    ),
 )
 @json_option
 def list_names(kind: str | None, as_json: bool) -> None:
-    """List what has a name: data sets, encoders, measures, searches, metrics, methods.
+    """List what has a name: data sets, encoders, measures, searches, metrics, methods, presets.
 
     \b
     Example:  oodml list methods
@@ -51,14 +54,15 @@ def list_names(kind: str | None, as_json: bool) -> None:
     from oodml.data import DATASETS
     from oodml.data.facts import FACTS
     from oodml.embed import ENCODERS
-    from oodml.methods import METHODS, parameters
+    from oodml.methods import METHODS, parameters, preset_names
     from oodml.metrics import METRICS
     from oodml.metrics.structure import parameters_of
     from oodml.shift import MEASURES
     from oodml.split import SEARCHES
 
     registries = (DATASETS, ENCODERS, MEASURES, SEARCHES, METRICS, METHODS)
-    names = {r.kind: list(r) for r in registries if kind in (None, r.kind)}
+    every = {**{r.kind: list(r) for r in registries}, "presets": preset_names()}
+    names = {group: every[group] for group in every if kind in (None, group)}
     if as_json:
         echo_json(names)
         return

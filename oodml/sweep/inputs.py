@@ -12,13 +12,13 @@ from oodml.embed import EmbeddingSet, open_encoder
 from oodml.embed.architectures import find_architecture
 from oodml.embed.network import Network
 from oodml.embed.reading import batches
+from oodml.embed.worker import start_worker
 from oodml.errors import RunError, UnknownNameError
 from oodml.methods import Budget, Course, FitContext
 from oodml.methods.pictures import Pictures, pictures_of
 from oodml.split import SplitSequence
 from oodml.sweep.spec import RunSpec
 
-AT_ONCE = 32  # images through a trained network
 SHORTER = 256  # pixels of the shorter side of pictures that are kept for training
 
 
@@ -89,10 +89,9 @@ def embedded(
         raise RunError(f"{network.spec.name} takes images; give --dataset and --encoder.")
     rows = rows_of(embeddings, classes)
     vectors = np.zeros((len(embeddings), network.spec.dim), dtype=np.float32)
-    blocks = [
-        network(b).float().cpu().numpy() for b in batches(data, network, rows.tolist(), AT_ONCE)
-    ]
-    vectors[rows] = np.concatenate(blocks)
+    worker = start_worker(network, network.device, None)
+    blocks = batches(data, worker.encoder, rows.tolist(), worker.most)
+    vectors[rows] = np.concatenate([worker(block) for block in blocks])
     return replace(embeddings, vectors=vectors)
 
 
