@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import torch
 
 Array = np.ndarray[Any, Any]
+READING = 2  # the version of how an image becomes an encoder's input; 1 was Pillow for every image
 _READERS = 4
 
 
