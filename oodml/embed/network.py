@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from oodml.embed.images import shape_image
+from oodml.embed.images import SpecTransform
 from oodml.embed.spec import EncoderSpec
 
 if TYPE_CHECKING:
-    import numpy as np
     import torch
-    from PIL.Image import Image
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -21,8 +19,9 @@ class Network:
     spec: EncoderSpec
     module: torch.nn.Module
 
-    def transform(self, image: Image) -> np.ndarray[Any, Any]:
-        return shape_image(image, self.spec)
+    @property
+    def transform(self) -> SpecTransform:
+        return SpecTransform(self.spec)
 
     def __call__(self, batch: torch.Tensor) -> torch.Tensor:
         import torch
