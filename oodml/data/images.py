@@ -6,6 +6,7 @@ becomes RGB by subtraction, and a CMYK JPEG is taken to hold inverted values, as
 
 from __future__ import annotations
 
+import io
 import re
 import struct
 from pathlib import Path
@@ -67,6 +68,24 @@ def open_image(path: Path) -> Picture:
         raise _too_large(path, str(error).rstrip(".")) from None
     except _BROKEN as error:
         raise DataError(f"{path} {_what_is_wrong(error)}.") from None
+
+
+def mode_of_plain_jpeg(content: bytes | bytearray) -> str | None:
+    """L or RGB where a file's bytes are a JPEG that only needs decoding; None for anything else.
+
+    That is an upright one of one picture and of no more than `LARGEST` pixels.
+    """
+    if not content.startswith(b"\xff\xd8\xff"):
+        return None
+    try:
+        with _identified(Path("content"), io.BytesIO(content)) as image:
+            width, height = image.size
+            plain = image.format == "JPEG" and image.mode in ("L", "RGB")
+            if plain and width * height <= LARGEST and _orientation(image) == 1:
+                return image.mode
+    except (UnidentifiedImageError, *_BROKEN):
+        pass
+    return None
 
 
 def _what_is_wrong(error: BaseException) -> str:

@@ -5,18 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from oodml.embed.images import shape_image
+from oodml.embed.images import SpecTransform
 from oodml.embed.spec import Encoder, EncoderSpec
 from oodml.errors import UnknownNameError
 from oodml.registry import Name
 
 if TYPE_CHECKING:
     import torch
-    from PIL.Image import Image
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +23,9 @@ class PlainEncoder:
     spec: EncoderSpec
     function: Callable[[torch.Tensor], torch.Tensor]
 
-    def transform(self, image: Image) -> np.ndarray[Any, Any]:
-        return shape_image(image, self.spec)
+    @property
+    def transform(self) -> SpecTransform:
+        return SpecTransform(self.spec)
 
     def __call__(self, batch: torch.Tensor) -> torch.Tensor:
         return self.function(batch.float() / 255)

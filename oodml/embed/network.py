@@ -6,14 +6,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from oodml.embed.device import PRECISIONS, arithmetic
-from oodml.embed.images import shape_image
+from oodml.embed.images import SpecTransform
 from oodml.embed.spec import Encoder, EncoderSpec
 from oodml.errors import UnknownNameError
 
 if TYPE_CHECKING:
-    import numpy as np
     import torch
-    from PIL.Image import Image
 
 _PROBE = 2  # images that a folded copy must give the same vectors for
 _ALIKE = 1e-3  # relative to the largest number in them
@@ -27,8 +25,9 @@ class Network:
     module: torch.nn.Module
     device: str = "cpu"
 
-    def transform(self, image: Image) -> np.ndarray[Any, Any]:
-        return shape_image(image, self.spec)
+    @property
+    def transform(self) -> SpecTransform:
+        return SpecTransform(self.spec)
 
     def __call__(self, batch: torch.Tensor) -> torch.Tensor:
         """`(b, 3, size, size)` uint8 as `(b, dim)` float32, on the network's device."""
