@@ -230,7 +230,7 @@ def test_a_sweep_under_torchrun_writes_every_result_once(tmp_path: Path) -> None
         Image.fromarray(whole.source.images[row]).save(folder / name / f"{row}.png")  # type: ignore[union-attr]
     data = oodml.load_data(f"folder:{folder}")
     sequence = oodml.build_splits(embed_data(data, ENCODER), levels=2)
-    oodml.write_splits(tmp_path / "splits.json", sequence)
+    oodml.write_sequence(tmp_path / "splits.json", sequence)
     words = ["-c", "from oodml.cli import main; main()", "run", "--dataset", f"folder:{folder}"]
     words += ["--encoder", ENCODER, "--splits", str(tmp_path / "splits.json"), "--json"]
     words += ["--method", QUICK, "--seeds", "1", "--protocol", "full", "--steps", "2"]
