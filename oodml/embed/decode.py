@@ -49,7 +49,7 @@ def _fast(path: Path, mode: str) -> Array | None:
         found = mode_of_plain_jpeg(content)
         if found is None or (found, mode) == ("RGB", "L"):  # Pillow's brightness is its own
             return None
-        image = decode(torch.frombuffer(content, dtype=torch.uint8), _MODES[found], False)
+        image = decode(torch.frombuffer(content, dtype=torch.uint8), _MODES[found])
     except (OSError, RuntimeError):
         return None
     pixels: Array = image.permute(1, 2, 0).numpy()

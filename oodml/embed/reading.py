@@ -6,6 +6,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,22 +35,32 @@ def batches(
     Where the transform is a `SpecTransform`, no grey level differs by more than 1 from that of
     Pillow; any other is called with the picture.
     """
-    import torch
-
     plain = isinstance(encoder.transform, SpecTransform)
     begin = _shaped if plain else _transformed
-    readers = reader_threads()
-    pool = ThreadPoolExecutor(readers, initializer=torch.set_num_threads, initargs=(1,))
+    ahead = 2 * reader_threads()
     pending: deque[Callable[[], torch.Tensor]] = deque()
-    try:
+    with reader_pool() as pool:
         for start in range(0, len(rows), batch):
             pending.append(begin(pool, data, encoder, rows[start : start + batch]))
-            if (len(pending) - 1) * batch >= 2 * readers:
+            if (len(pending) - 1) * batch >= ahead:
                 yield pending.popleft()()
         while pending:
             yield pending.popleft()()
+
+
+@contextmanager
+def reader_pool() -> Iterator[ThreadPoolExecutor]:
+    """Threads that read images, in each of which torch works alone."""
+    import torch
+
+    # What one thread sets is also where threads that have not used torch yet begin.
+    own = torch.get_num_threads()
+    pool = ThreadPoolExecutor(reader_threads(), initializer=torch.set_num_threads, initargs=(1,))
+    try:
+        yield pool
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+        torch.set_num_threads(own)
 
 
 def reader_threads() -> int:

@@ -6,9 +6,9 @@ value near the middle between two levels is rounded the other way now and then. 
 by at most 1 after one axis and by at most 2 after both: where 192 pixels become 224, that is so in
 a few pixels of most photographs. So the columns are torch's here, and the rows are what Pillow
 makes of them: by itself, which is quickest on grey, so that it gets `w` colours as `3 * w` grey
-pixels; or, with the extra `fast`, by the same integers in a compiled loop. The weights of `bilinear`
-are positive and sum up to 1, which carries an error of 1 no further. Those of other interpolations
-do not; they are left to Pillow.
+pixels; or, with the extra `fast`, by the same integers in a compiled loop. The weights of bilinear
+resizing are positive and sum up to 1, which carries an error of 1 no further. Those of the other
+ways do not; they are left to Pillow.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ def taps(before: int, after: int) -> tuple[Array, Array]:
     rows = start[:, None] + np.arange((stop - start).max())
     values = 1 - np.abs(rows - middle[:, None] + 0.5) * (1 / reach)
     values = np.where(rows < stop[:, None], np.maximum(values, 0), 0)
-    values /= sum(values.T)[:, None]
+    values /= sum(values.T, np.zeros(after))[:, None]
     weights = (0.5 + values * (1 << _BITS)).astype(np.int32)
     return np.minimum(rows, before - 1).astype(np.int32), weights  # those beyond weigh nothing
 

@@ -1,0 +1,149 @@
+"""A cache of decoded images at a smaller size, for training that sees every image many times.
+
+Images lie one behind the other, as uint8, in shards under a folder named by what they depend on. A
+shard is written to a temporary file and renamed, so that whatever is there is whole; several
+processes may fill one folder, and what was interrupted goes on at the first missing shard.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from oodml.data import Dataset, Vectors
+from oodml.embed.decode import image_pixels
+from oodml.embed.images import Frame, shorter_side
+from oodml.embed.reading import READING, reader_pool
+from oodml.embed.resize import Rows, resize_into, rows_for
+from oodml.errors import DataError, FormatError
+from oodml.store import digest, home, read_json, replacing, write_json
+
+Array = np.ndarray[Any, Any]
+Progress = Callable[[int, int], None]
+SHARD_ROWS = 256
+KIND = "pixel-cache"
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """Some images: `pixels` (bytes,), and the `shapes` (n, 2), height and width, of each."""
+
+    pixels: Array
+    shapes: Array
+    starts: Array
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prepared:
+    """The images of a data set in its order: `prepared[i]` is a read-only `(h, w, 3)` uint8."""
+
+    folder: Path
+    rows: int
+    shards: tuple[Shard, ...]
+
+    def __len__(self) -> int:
+        return self.rows
+
+    def __getitem__(self, index: int) -> Array:
+        row = range(self.rows)[index]
+        shard, place = self.shards[row // SHARD_ROWS], row % SHARD_ROWS
+        start, stop = shard.starts[place : place + 2]
+        found: Array = shard.pixels[start:stop].reshape(*shard.shapes[place], 3)
+        return found
+
+
+def prepare_images(
+    data: Dataset, shorter: int = 256, *, progress: Progress | None = None
+) -> Prepared:
+    """All images as RGB, their shorter side brought to `shorter` where it is longer.
+
+    Bilinear, antialiased, the ratio kept, within one grey level of Pillow; no image is enlarged.
+    What is in the cache already is not read again. `progress(done, total)` is called after every
+    shard. Raises `DataError` naming the image that cannot be read.
+    """
+    if isinstance(data.source, Vectors):
+        raise DataError(f"Data set {data.name!r} holds vectors; there are no images to prepare.")
+    if shorter < 1:
+        raise ValueError(f"shorter is {shorter}; expected 1 or more.")
+    folder = _begun(data, shorter)
+    ranges = [
+        range(start, min(start + SHARD_ROWS, len(data)))
+        for start in range(0, len(data), SHARD_ROWS)
+    ]
+    for number, rows in enumerate(ranges):
+        if not _paths(folder, number)[0].exists():
+            _fill(folder, number, data, rows, shorter)
+        if progress:
+            progress(rows.stop, len(data))
+    shards = tuple(_open(folder, number, len(rows)) for number, rows in enumerate(ranges))
+    return Prepared(folder, len(data), shards)
+
+
+def _begun(data: Dataset, shorter: int) -> Path:
+    fingerprint = data.content_fingerprint()
+    folder = home() / "pixels" / digest(["pixels", READING, shorter, fingerprint])
+    facts = {"content_fingerprint": fingerprint, "shorter": shorter, "rows": len(data)}
+    facts |= {"reading": READING, "shard_rows": SHARD_ROWS}
+    manifest = folder / "manifest.json"
+    if not manifest.is_file():
+        write_json(manifest, KIND, facts)
+    elif read_json(manifest, KIND) != facts:
+        raise FormatError(f"{manifest} is of other images than its folder's name says; remove it.")
+    return folder
+
+
+def _paths(folder: Path, number: int) -> tuple[Path, Path]:
+    return folder / f"pixels-{number:05}.npy", folder / f"shapes-{number:05}.npy"
+
+
+def _fill(folder: Path, number: int, data: Dataset, rows: range, shorter: int) -> None:
+    """Write the shapes, then the pixels, whose file says that the shard is there."""
+    way = rows_for(len(data))
+    with reader_pool() as pool:
+        images = list(pool.map(lambda row: _smaller(data, row, shorter, way), rows))
+    pixels, shapes = _paths(folder, number)
+    for path, array in (
+        (shapes, np.array([image.shape[:2] for image in images], np.int32)),
+        (pixels, np.concatenate([image.ravel() for image in images])),
+    ):
+        with replacing(path) as temporary, temporary.open("wb") as stream:
+            np.save(stream, array, allow_pickle=False)
+
+
+def _smaller(data: Dataset, row: int, shorter: int, way: Rows) -> Array:
+    """Image `row` as `(h, w, 3)`."""
+    pixels = image_pixels(data, row, "RGB")
+    height, width, channels = pixels.shape
+    if min(height, width) > shorter:
+        width, height = shorter_side((width, height), shorter)
+        whole = pixels
+        pixels = np.empty((height, width, channels), np.uint8)
+        resize_into(pixels, whole, Frame(width, height, 0, 0), way)
+    return np.broadcast_to(pixels, (height, width, 3))
+
+
+def _open(folder: Path, number: int, rows: int) -> Shard:
+    """A shard that holds what it should; raises `FormatError` naming the file that does not."""
+    pixels, shapes = (_load(path) for path in _paths(folder, number))
+    if shapes.shape != (rows, 2) or shapes.dtype != np.int32 or shapes.min() < 1:
+        raise _wrong(_paths(folder, number)[1], f"holds {shapes.dtype} {shapes.shape}")
+    shapes = np.array(shapes)
+    starts = np.concatenate([[0], np.cumsum(shapes.astype(np.int64).prod(axis=1) * 3)])
+    if pixels.shape != (starts[-1],) or pixels.dtype != np.uint8:
+        raise _wrong(_paths(folder, number)[0], f"holds {pixels.dtype} {pixels.shape}")
+    return Shard(pixels, shapes, starts)
+
+
+def _load(path: Path) -> Array:
+    try:
+        return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
+    except (OSError, ValueError, EOFError) as error:
+        raise _wrong(path, f"is damaged ({error})") from None
+
+
+def _wrong(path: Path, what: str) -> FormatError:
+    return FormatError(f"{path} {what}; remove the folder that it lies in and prepare again.")
