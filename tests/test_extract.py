@@ -82,6 +82,15 @@ def test_the_batch_that_fits_is_remembered() -> None:
     assert tries[6:] == [2, 1]
 
 
+def test_other_errors_of_torch_are_no_matter_of_memory() -> None:
+    class Broken(Counting):
+        def __call__(self, batch: torch.Tensor) -> torch.Tensor:
+            raise RuntimeError(self.name if len(batch) == 1 else "CUBLAS_STATUS_ALLOC_FAILED")
+
+    with pytest.raises(RuntimeError, match="^counting$"):
+        Worker(Broken(), 8)(torch.zeros(8, 1, 8, 8, dtype=torch.uint8))
+
+
 def test_no_memory_for_one_image_is_said_in_a_sentence(tmp_path: Path) -> None:
     data = folder_data(tmp_path / "set", n=4)
     with pytest.raises(RunError, match=r"Not even one image of 8 x 8 pixels fits .*'counting'; "):
@@ -100,6 +109,7 @@ def test_bf16_is_another_identity_and_gives_nearly_the_same_vectors(tmp_path: Pa
     assert (exact.encoder.precision, rounded.encoder.precision) == ("float32", "bf16")
     assert exact.encoder.identity() != rounded.encoder.identity()
     assert rounded.vectors.dtype == np.float32
+    assert (exact.source, rounded.source) == (NETWORK, f"{NETWORK} (bf16)")
     assert not np.array_equal(exact.vectors, rounded.vectors)
     lengths = np.linalg.norm(exact.vectors, axis=1) * np.linalg.norm(rounded.vectors, axis=1)
     cosines = (exact.vectors * rounded.vectors).sum(axis=1) / lengths
