@@ -12,10 +12,8 @@ import torch
 from PIL import Image
 
 import oodml
-from oodml.data import Dataset, Files, Pixels
-from oodml.data.images import open_image
+from oodml.data import Dataset, Pixels
 from oodml.embed import EmbeddingSet, EncoderSpec, open_encoder, read_embeddings, write_embeddings
-from oodml.embed import cache as cache_module
 from oodml.embed.images import shape_image
 from oodml.errors import DataError, FormatError, UnknownNameError, WeightsError
 
@@ -149,79 +147,6 @@ def test_the_crop_is_torchvisions() -> None:
         mean, std = (torch.tensor(v).view(3, 1, 1) for v in (spec.mean, spec.std))
         expected = ResNet18_Weights.IMAGENET1K_V1.transforms(antialias=True)(image)
         torch.testing.assert_close((pixels - mean) / std, expected)
-
-
-# Extraction and cache ----------------------------------------------------------------------------
-
-
-def folder_data(root: Path, n: int = 6) -> Dataset:
-    rng = np.random.default_rng(1)
-    for i in range(n):
-        path = root / "ab"[i % 2] / f"{i}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(rng.integers(0, 256, (20, 20), dtype=np.uint8)).save(path)
-    return oodml.load_data(f"folder:{root}")
-
-
-def test_vectors_are_those_of_the_images_in_order(tmp_path: Path) -> None:
-    data = folder_data(tmp_path / "set")
-    encoder = open_encoder("oodml:pixels")
-    found = oodml.embed_data(data, "oodml:pixels", batch=4)
-    for row, name in enumerate(found.ids):
-        pixels = encoder.transform(open_image(tmp_path / "set" / name)).astype(np.float32) / 255
-        np.testing.assert_allclose(found.vectors[row], pixels.ravel(), atol=1e-6)
-    assert found.ids == data.ids
-    assert found.content_fingerprint == data.content_fingerprint()
-    for batch in (1, 3, 100):
-        again = oodml.embed_data(data, "oodml:pixels", batch=batch, cache=False)
-        np.testing.assert_array_equal(again.vectors, found.vectors)
-
-
-def test_a_truncated_image_stops_extraction_with_its_name(tmp_path: Path) -> None:
-    data = folder_data(tmp_path / "set")
-    assert isinstance(data.source, Files)
-    path = data.source.root / data.ids[3]
-    path.write_bytes(path.read_bytes()[:60])
-    with pytest.raises(DataError, match=data.ids[3]):
-        oodml.embed_data(data, "oodml:pixels")
-
-
-def test_an_interrupted_extraction_goes_on_at_its_shard(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr(cache_module, "shard_rows", lambda _: 2)
-    monkeypatch.setenv("OODML_HOME", str(tmp_path / "home"))
-    data = folder_data(tmp_path / "set")
-    seen: list[int] = []
-
-    def stop(done: int, total: int) -> None:
-        assert total == 6
-        if done == 4:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        oodml.embed_data(data, "oodml:pixels", progress=stop)
-    shards = list((tmp_path / "home" / "embeddings").rglob("*.npy"))
-    assert len(shards) == 1
-    kept = {path: path.stat().st_mtime_ns for path in shards}
-    whole = oodml.embed_data(data, "oodml:pixels", progress=lambda done, _: seen.append(done))
-    assert all(path.stat().st_mtime_ns == stamp for path, stamp in kept.items())
-    fresh = oodml.embed_data(data, "oodml:pixels", cache=False)
-    np.testing.assert_array_equal(whole.vectors, fresh.vectors)
-    again = oodml.embed_data(
-        data, "oodml:pixels", progress=lambda *_: pytest.fail("embedded twice")
-    )
-    np.testing.assert_array_equal(again.vectors, fresh.vectors)
-
-
-def test_a_damaged_shard_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("OODML_HOME", str(tmp_path / "home"))
-    data = folder_data(tmp_path / "set")
-    oodml.embed_data(data, "oodml:pixels")
-    [shard] = (tmp_path / "home" / "embeddings").rglob("*.npy")
-    shard.write_bytes(shard.read_bytes()[:100])
-    with pytest.raises(FormatError, match=r"vectors-00000.npy .* remove it and embed again"):
-        oodml.embed_data(data, "oodml:pixels")
 
 
 # The embedding file ------------------------------------------------------------------------------

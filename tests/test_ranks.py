@@ -338,7 +338,9 @@ def test_settings_of_the_caller_change_nothing_and_stay():
     try:
         products.fp32_precision = "bf16"
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            streams = [rank_stream(vectors, labels, budget_mb=mb) for mb in (512, 0.02, 0.02)]
+            streams = [
+                rank_stream(vectors, labels, depth=1, budget_mb=mb) for mb in (512, 0.1, 0.1)
+            ]
             steps = []
             for blocks in zip_longest(*streams):  # a block of each in turn
                 steps.append(blocks)

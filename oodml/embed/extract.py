@@ -105,9 +105,14 @@ def _as_embeddings(
         groups=data.groups,
         default=data.default,
         roles=data.roles,
-        source=spec.name if spec else "embeddings",
+        source=_source(spec) if spec else "embeddings",
         terms=data.terms,
     )
+
+
+def _source(spec: EncoderSpec) -> str:
+    """An encoder's name for people, who should see where it rounds."""
+    return spec.name if spec.precision == "float32" else f"{spec.name} ({spec.precision})"
 
 
 def _in_memory(data: Dataset, worker: Worker, progress: Progress | None) -> Array:

@@ -45,17 +45,27 @@ class Worker:
             try:
                 parts = [_encode(self.encoder, part) for part in block.split(self.most)]
                 return np.concatenate(parts)
-            except torch.OutOfMemoryError:
+            except RuntimeError as error:
+                if not _is_of_memory(error):
+                    raise
                 if min(self.most, len(block)) == 1:
                     spec = self.encoder.spec
                     raise RunError(
                         f"Not even one image of {spec.size} x {spec.size} pixels fits the memory "
-                        f"of the device with {spec.name!r}; choose --device cpu, a smaller size or "
-                        "a smaller encoder."
+                        f"that is free with {spec.name!r}; end what else takes memory, or choose "
+                        "a smaller size, a smaller encoder or another device."
                     ) from None
                 self.most = min(self.most, len(block)) // 2
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
+
+
+def _is_of_memory(error: RuntimeError) -> bool:
+    """Whether torch, or a library under it, has run out of memory."""
+    import torch
+
+    signs = ("out of memory", "ALLOC_FAILED", "can't allocate memory")
+    return isinstance(error, torch.OutOfMemoryError) or any(sign in str(error) for sign in signs)
 
 
 def start_worker(encoder: Encoder, device: str, batch: int | None) -> Worker:

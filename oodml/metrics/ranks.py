@@ -30,7 +30,7 @@ MANY_POSITIVES = 256
 _SAMPLE = 1000
 _BYTES_EACH = 32  # of a positive: threshold, count, rank, and what is in between
 _COUNT_BYTES = 8  # threshold and count alone
-_BLOCK = 1 << 20  # positives whose ranks are made at a time, where those of all do not fit
+_BLOCK = 1 << 20  # positives whose ranks are made at a time, where nobody needs all of them
 
 __all__ = [
     "TIE",
@@ -296,8 +296,8 @@ def _stream(pool: Pool, how: Settings, depth: int, reach: Reach | None) -> Itera
     if counted and pool.positives.mean() <= MANY_POSITIVES:
         limits = None if reach is None or depth else reach(pool.positives, pool.others)
         part = _tile_ranks(pool, how, limits=limits)
-        positives = int(pool.positives.sum())
-        for ranks in part.blocks(limits, positives if whole else _BLOCK):
+        size = int(pool.positives.sum()) if whole and limits is None else _BLOCK
+        for ranks in part.blocks(limits, size):
             yield ranks if depth == 0 else _with_classes_ahead(ranks, pool, how, depth)
         return
     rows = list(wide.query_blocks(pool, how.budget_mb))
