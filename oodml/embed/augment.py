@@ -29,15 +29,23 @@ class CropRule:
 
 
 def training_crops(
-    images: Sequence[Array], size: int, *, seed: int, step: int, rule: CropRule | None = None
+    images: Sequence[Array],
+    size: int,
+    *,
+    seed: int,
+    step: int,
+    first: int = 0,
+    rule: CropRule | None = None,
 ) -> torch.Tensor:
     """A random crop of every image `(h, w, 3)`, half of them flipped: `(b, 3, size, size)` uint8.
 
-    The same for the same seed and step, and for image j whatever comes after it. The crops are
-    drawn as torchvision's RandomResizedCrop draws them, and resized as it does.
+    The same for the same seed and step, and for image j whatever comes after it; `first` is the
+    place of the first one in a batch of which these are a part. The crops are drawn as
+    torchvision's RandomResizedCrop draws them, and resized as it does.
     """
     rule = rule or CropRule()
-    draws = np.random.default_rng([seed, step]).random((len(images), 4 * ATTEMPTS + 1))
+    rng = np.random.default_rng([seed, step])
+    draws = rng.random((first + len(images), 4 * ATTEMPTS + 1))[first:]
     boxes = [
         crop_box(image.shape[0], image.shape[1], draw[:-1].reshape(ATTEMPTS, 4), rule)
         for image, draw in zip(images, draws, strict=True)
