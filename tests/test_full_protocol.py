@@ -199,7 +199,7 @@ def gradients(training: Training) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["margin+sec?dim=6&bn=true", "proxyanchor?dim=6"])
+@pytest.mark.parametrize("method", ["margin+sec?dim=6&hidden=5", "proxyanchor?dim=6"])
 def test_two_processes_have_the_gradients_of_one(
     data: Dataset, vectors: EmbeddingSet, sequence: SplitSequence, tmp_path: Path, method: str
 ) -> None:

@@ -33,12 +33,17 @@ class Checkpoint:
 
 def write_checkpoint(folder: Path, checkpoint: Checkpoint, run: str) -> None:
     """Keep a checkpoint of the training `run` (a digest) in place of the one before."""
+    import torch
     from safetensors.torch import save_file
 
     name = f"checkpoint-{checkpoint.step:07}.safetensors"
     folder.mkdir(parents=True, exist_ok=True)
     # A copy of each: two names of one tensor are refused.
-    state = {key: value.detach().cpu().clone() for key, value in checkpoint.tensors.items()}
+    plain = torch.contiguous_format
+    state = {
+        key: value.detach().cpu().clone(memory_format=plain)
+        for key, value in checkpoint.tensors.items()
+    }
     with replacing(folder / name) as temporary:
         save_file(state, temporary)
     body = {"run": run, "step": checkpoint.step, "file": name, **checkpoint.facts}

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from typing import TypeVar
 
 import torch
 from torch import distributed
+
+T = TypeVar("T")
 
 
 def join() -> str | None:
@@ -66,12 +69,13 @@ def add_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:
             distributed.all_reduce(parameter.grad)
 
 
-def agreed(*, value: bool) -> bool:
-    """What the first process says, for all of them."""
+def agreed(value: T) -> T:
+    """What the first process says, for all of them; it waits until every process has asked."""
     if not _together():
         return value
     said = [value]
     distributed.broadcast_object_list(said)
+    distributed.barrier()
     return said[0]
 
 

@@ -242,7 +242,8 @@ def _load_moments(optimiser: torch.optim.Optimizer, state: Mapping[str, torch.Te
         own = _under(f"{at}/", state)
         if own:
             optimiser.state[parameter] = {
-                key: value.to(parameter.device) for key, value in own.items()
+                key: torch.empty_like(parameter).copy_(value) if value.dim() else value
+                for key, value in own.items()
             }
 
 

@@ -74,14 +74,17 @@ def carry_out(job: Job) -> Failure | None:
     from oodml.methods import distributed
 
     store = RunStore(job.store)
+    failure = None
     try:
-        if not distributed.agreed(value=job.done()):
+        if not distributed.agreed(job.done()):
             _carry_out(job, store)
     # One broken run must not stop the others; the log keeps the whole traceback.
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:
+        if not _writes():  # the first process waits for this one: end both
+            raise
         log = store.fail(job.spec, traceback.format_exc())
-        return Failure(job.spec, f"{type(error).__name__}: {error}", log)
-    return None
+        failure = Failure(job.spec, f"{type(error).__name__}: {error}", log)
+    return distributed.agreed(failure)
 
 
 def _carry_out(job: Job, store: RunStore) -> None:
