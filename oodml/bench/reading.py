@@ -50,7 +50,7 @@ def bench_reading(folders: Sequence[Path] = (), *, quick: bool = False) -> Itera
                 _write(root, width, height, 2 if quick else count)
                 yield from _compared(root, f"{width} x {height}", quick=quick)
         for root in folders:
-            yield from _compared(root, root.name, quick=quick)
+            yield from _compared(root, f"{root.parent.name}/{root.name}", quick=quick)
     finally:
         torch.set_num_threads(threads)
 
