@@ -87,7 +87,7 @@ def test_other_errors_of_torch_are_no_matter_of_memory() -> None:
         def __call__(self, batch: torch.Tensor) -> torch.Tensor:
             raise RuntimeError(self.name if len(batch) == 1 else "CUBLAS_STATUS_ALLOC_FAILED")
 
-    with pytest.raises(RuntimeError, match="^counting$"):
+    with pytest.raises(RuntimeError, match=r"^counting$"):
         Worker(Broken(), 8)(torch.zeros(8, 1, 8, 8, dtype=torch.uint8))
 
 

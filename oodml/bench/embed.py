@@ -107,7 +107,7 @@ def _least_cosine(vectors: Array, expected: Array) -> float:
 def _reading(*, quick: bool) -> Iterator[BenchRow]:
     """How fast images are read, where that is measured."""
     if importlib.util.find_spec("oodml.bench.reading") is not None:
-        yield from importlib.import_module("oodml.bench.reading").reading_bench(quick=quick)
+        yield from importlib.import_module("oodml.bench.reading").bench_reading(quick=quick)
 
 
 # What bf16 changes -------------------------------------------------------------------------------

@@ -100,6 +100,7 @@ def _write(dataset: str, output: Path, how: dict[str, Any], *, as_json: bool) ->
     n, d = vectors.vectors.shape
     if as_json:
         facts = {"file": str(output), "dataset": vectors.dataset, "images": n, "dimension": d}
+        facts |= {"encoder": vectors.encoder.to_json() if vectors.encoder else None}
         echo_json({**facts, "classes": len(vectors.classes), "digest": vectors.digest()})
     else:
         classes = len(vectors.classes)
