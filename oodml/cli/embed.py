@@ -30,6 +30,7 @@ def embed(dataset: str, encoder: str | None, output: Path, as_json: bool) -> Non
     n, d = vectors.vectors.shape
     if as_json:
         facts = {"file": str(output), "dataset": vectors.dataset, "images": n, "dimension": d}
+        facts |= {"encoder": vectors.encoder.to_json() if vectors.encoder else None}
         echo_json({**facts, "classes": len(vectors.classes), "digest": vectors.digest()})
     else:
         classes = len(vectors.classes)
