@@ -1,8 +1,8 @@
 """The table of docs/encoders.md: dimension, parameters, input and time per image on this CPU.
 
-Weights are random, which changes none of these. Time is that of the network alone, float32, in
-batches of 8: the fastest of `--repeats` calls, which other programs disturb least, divided by 8.
-Run by hand: python scripts/encoder_table.py [--threads 1] [NAME ...]
+Weights are random, which changes none of these. Time is the processor time of the network alone on
+one thread, float32, in batches of 8: the fastest of `--repeats` calls, which other programs disturb
+least, divided by 8. Run by hand: python scripts/encoder_table.py [NAME ...]
 """
 
 from __future__ import annotations
@@ -53,9 +53,9 @@ def row(name: str, repeats: int) -> str:
     encoder(batch)
     times = []
     for _ in range(repeats):
-        start = time.perf_counter()
+        start = time.process_time()
         encoder(batch)
-        times.append(time.perf_counter() - start)
+        times.append(time.process_time() - start)
     millions = sum(value.numel() for value in encoder.module.parameters()) / 1e6
     milliseconds = 1000 * min(times) / BATCH
     name = name.replace("|", "\\|")
@@ -66,10 +66,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", default=NAMES)
     parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    print(f"{processor()}, threads: {torch.get_num_threads()}, torch {torch.__version__}\n")
+    torch.set_num_threads(1)
+    print(f"{processor()}, one thread, torch {torch.__version__}\n")
     print("| name | dimension | parameters | input | time per image |\n|---|---|---|---|---|")
     for name in options.names:
         print(row(name, options.repeats), flush=True)

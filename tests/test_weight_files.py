@@ -206,6 +206,12 @@ def test_a_head_of_another_width_and_a_damaged_note_are_refused(tmp_path: Path) 
     save_file(state, path, metadata={"arch": "tv:resnet18+linear:7", "spec": "[1]"})
     with pytest.raises(WeightsError, match="metadata that are no spec"):
         read_trained(path)
+    noted = {"mean": [0], "std": [1], "size": "64"}
+    save_file(state, path, metadata={"arch": "tv:resnet18+linear:7", "spec": json.dumps(noted)})
+    with pytest.raises(
+        WeightsError, match=r"no spec \(The spec's size is '64'; expected 1 or more"
+    ):
+        read_trained(path)
     save_file(state, path)
     with pytest.raises(WeightsError, match="does not say of which architecture it is"):
         read_trained(path)
