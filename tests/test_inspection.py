@@ -92,7 +92,7 @@ def test_good_encoders_have_no_faults() -> None:
     found = inspect_encoder(Own())
     assert (found.faults, found.spec) == ((), SPEC)
     assert inspect_encoder("oodml:hog").faults == ()
-    assert inspect_encoder("tv:resnet18?init=random&size=32").faults == ()
+    assert inspect_encoder("tv:squeezenet1_1?init=random&size=32").faults == ()
     assert inspect_encoder(Own(spec=replace(SPEC, mode="L"))).faults == ()
 
 

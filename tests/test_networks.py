@@ -125,7 +125,8 @@ def test_a_file_with_another_hash_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("arch", "size", "dim"), [("googlenet", 224, 1024), ("inception_v3", 299, 2048)]
+    ("arch", "size", "dim"),
+    [("googlenet", 224, 1024), pytest.param("inception_v3", 299, 2048, marks=pytest.mark.slow)],
 )
 def test_published_inceptions_expect_their_own_scale(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, arch: str, size: int, dim: int
