@@ -92,7 +92,7 @@ def test_good_encoders_have_no_faults() -> None:
     found = inspect_encoder(Own())
     assert (found.faults, found.spec) == ((), SPEC)
     assert inspect_encoder("oodml:hog").faults == ()
-    assert inspect_encoder("tv:resnet18?init=random&size=32").faults == ()
+    assert inspect_encoder("tv:squeezenet1_1?init=random&size=32").faults == ()
     assert inspect_encoder(Own(spec=replace(SPEC, mode="L"))).faults == ()
 
 
@@ -245,3 +245,12 @@ def test_the_command_gives_json() -> None:
     found = json.loads(result.output)
     assert (result.exit_code, found["ok"], found["spec"]) == (1, False, None)
     assert len(found["faults"]) == 1
+
+
+def test_licences_are_told(tmp_path: Path) -> None:
+    listed = CliRunner().invoke(main, ["list", "encoders"]).output
+    assert "licence=BSD-3-Clause (SWAG: CC-BY-NC-4.0)" in listed
+    words = ["embed", "digits", "--encoder", "oodml:pixels?size=8", "--json"]
+    found = CliRunner().invoke(main, [*words, "-o", str(tmp_path / "x.emb")])
+    assert json.loads(found.output)["encoder"]["licence"] == "Apache-2.0"
+    assert "Apache-2.0" in CliRunner().invoke(main, ["check", "oodml:pixels"]).output

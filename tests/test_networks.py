@@ -49,7 +49,7 @@ def test_each_family_gives_what_its_classifier_took(arch: str) -> None:
 @pytest.mark.parametrize("arch", NAMES)
 def test_every_network_opens_at_its_own_size(arch: str) -> None:
     parameters = models.get_model_weights(arch).DEFAULT.meta["num_params"]
-    if parameters > 12e6:
+    if parameters > 30e6:
         if arch.startswith("regnet"):
             pytest.skip("regnets are built with all their memory; the small ones stand for them")
         architecture = find_architecture(f"tv:{arch}")
@@ -125,7 +125,8 @@ def test_a_file_with_another_hash_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("arch", "size", "dim"), [("googlenet", 224, 1024), ("inception_v3", 299, 2048)]
+    ("arch", "size", "dim"),
+    [("googlenet", 224, 1024), pytest.param("inception_v3", 299, 2048, marks=pytest.mark.slow)],
 )
 def test_published_inceptions_expect_their_own_scale(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, arch: str, size: int, dim: int
@@ -284,4 +285,5 @@ def test_torchvisions_file_is_fetched_and_its_hash_checked(
         url = web.put("net-00000000.pth", b"other" * 100)
         with pytest.raises(WeightsError, match="expected one that begins with 00000000"):
             files.torch_weights(url)
-    assert online.parent.parent.parent.exists() is False
+    assert not list((tmp_path / "hub" / "checkpoints").iterdir())
+    assert not online.exists()

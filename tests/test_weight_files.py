@@ -104,7 +104,7 @@ def test_other_weight_files_are_refused(tmp_path: Path) -> None:
 
 # Trained networks --------------------------------------------------------------------------------
 
-NAME = "tv:resnet18?init=random&seed=3&size=64&mean=0.5&std=0.25&interpolation=bicubic"
+NAME = "tv:shufflenet_v2_x0_5?init=random&seed=3&size=64&mean=0.5&std=0.25&interpolation=bicubic"
 
 
 def trained(path: Path, head: str = "linear:7") -> tuple[torch.nn.Module, Network]:
@@ -128,7 +128,12 @@ def test_a_trained_network_comes_back_by_its_file_alone(tmp_path: Path, head: st
     for encoder in (read_trained(path), open_encoder(f"file:{path}")):
         torch.testing.assert_close(encoder(batch), expected, rtol=1e-4, atol=1e-5)
         spec = encoder.spec
-        assert (spec.arch, spec.dim, spec.size, spec.resize) == (f"tv:resnet18+{head}", 7, 64, None)
+        assert (spec.arch, spec.dim, spec.size, spec.resize) == (
+            f"tv:shufflenet_v2_x0_5+{head}",
+            7,
+            64,
+            None,
+        )
         assert (spec.mean, spec.std, spec.interpolation) == ((0.5,) * 3, (0.25,) * 3, "bicubic")
         assert len(spec.weights or "") == 64
         assert str(tmp_path) not in json.dumps(spec.to_json())
@@ -139,20 +144,22 @@ def test_the_tensors_have_the_names_that_are_promised(tmp_path: Path) -> None:
     trained(tmp_path / "linear.safetensors")
     trained(tmp_path / "mlp.safetensors", "mlp:9-7")
     keys = set(load_file(tmp_path / "linear.safetensors"))
-    assert {"backbone.conv1.weight", "head.weight", "head.bias"} <= keys
+    assert {"backbone.conv1.0.weight", "head.weight", "head.bias"} <= keys
     assert not [key for key in keys if "fc" in key]
     with safe_open(tmp_path / "mlp.safetensors", framework="pt") as file:
         found = {key for key in file.keys() if key.startswith("head")}  # noqa: SIM118
         metadata = file.metadata()
     assert found == {"head.0.weight", "head.0.bias", "head.2.weight", "head.2.bias"}
-    assert metadata["arch"] == "tv:resnet18+mlp:9-7"
+    assert metadata["arch"] == "tv:shufflenet_v2_x0_5+mlp:9-7"
     assert json.loads(metadata["spec"])["size"] == 64
 
 
 def test_options_come_before_what_the_file_says(tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     trained(path)
-    spec = open_encoder(f"file:{path}?resize=80&crop=48&mean=0&arch=tv:resnet18%2Blinear:7").spec
+    spec = open_encoder(
+        f"file:{path}?resize=80&crop=48&mean=0&arch=tv:shufflenet_v2_x0_5%2Blinear:7"
+    ).spec
     assert (spec.size, spec.resize, spec.mean, spec.std) == (48, 80, (0.0,) * 3, (0.25,) * 3)
 
 
@@ -161,7 +168,7 @@ def test_a_network_without_a_head_keeps_its_plain_names(tmp_path: Path) -> None:
     assert isinstance(encoder, Network)
     path = tmp_path / "tuned.safetensors"
     write_trained(path, encoder.spec, encoder.module, None)
-    assert "conv1.weight" in load_file(path)
+    assert "conv1.0.weight" in load_file(path)
     batch = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
     torch.testing.assert_close(read_trained(path)(batch), encoder(batch))
 
@@ -170,12 +177,18 @@ def test_a_network_without_a_head_keeps_its_plain_names(tmp_path: Path) -> None:
     ("query", "message"),
     [
         (
-            "?arch=tv:resnet18",
-            "has arch 'tv:resnet18', and the file says .* 'tv:resnet18.linear:7'",
+            "?arch=tv:shufflenet_v2_x0_5",
+            "and the file says that it is 'tv:shufflenet_v2_x0_5.linear:7'; leave the arch out",
         ),
-        ("?arch=tv:resnet34%2Blinear:7", "the file says that it is 'tv:resnet18.linear:7'; leave"),
-        ("?arch=tv:resnet18%2Blinear:0", "head 'linear:0'; expected one such as .linear:512"),
-        ("?arch=tv:resnet18%2Bconv:7", "head 'conv:7'"),
+        (
+            "?arch=tv:resnet34%2Blinear:7",
+            "the file says that it is 'tv:shufflenet_v2_x0_5.linear:7'; leave",
+        ),
+        (
+            "?arch=tv:shufflenet_v2_x0_5%2Blinear:0",
+            "head 'linear:0'; expected one such as .linear:512",
+        ),
+        ("?arch=tv:shufflenet_v2_x0_5%2Bconv:7", "head 'conv:7'"),
         ("?arch=vectors:512%2Blinear:7", "takes vectors, no images"),
         ("?arch=oodml:hog", "expected a network of torchvision, timm or open_clip"),
         ("?arch=tv:", "expected a network of torchvision"),
@@ -192,19 +205,29 @@ def test_a_head_of_another_width_and_a_damaged_note_are_refused(tmp_path: Path) 
     path = tmp_path / "model.safetensors"
     trained(path)
     state = load_file(path)
-    arch = {"arch": "tv:resnet18+linear:8"}
+    arch = {"arch": "tv:shufflenet_v2_x0_5+linear:8"}
     save_file(state, path, metadata=arch)
     with pytest.raises(
         WeightsError, match=r"2 of another shape \(head.bias: \(7,\) instead of \(8"
     ):
         read_trained(path)
     save_file(
-        {**state, "head.weight": torch.zeros(7, 3)}, path, metadata={"arch": "tv:resnet18+linear:7"}
+        {**state, "head.weight": torch.zeros(7, 3)},
+        path,
+        metadata={"arch": "tv:shufflenet_v2_x0_5+linear:7"},
     )
     with pytest.raises(WeightsError, match="cannot take images"):
         read_trained(path)
-    save_file(state, path, metadata={"arch": "tv:resnet18+linear:7", "spec": "[1]"})
+    save_file(state, path, metadata={"arch": "tv:shufflenet_v2_x0_5+linear:7", "spec": "[1]"})
     with pytest.raises(WeightsError, match="metadata that are no spec"):
+        read_trained(path)
+    noted = {"mean": [0], "std": [1], "size": "64"}
+    save_file(
+        state, path, metadata={"arch": "tv:shufflenet_v2_x0_5+linear:7", "spec": json.dumps(noted)}
+    )
+    with pytest.raises(
+        WeightsError, match=r"no spec \(The spec's size is '64'; expected 1 or more"
+    ):
         read_trained(path)
     save_file(state, path)
     with pytest.raises(WeightsError, match="does not say of which architecture it is"):
@@ -212,7 +235,7 @@ def test_a_head_of_another_width_and_a_damaged_note_are_refused(tmp_path: Path) 
 
 
 def test_what_could_not_be_read_again_is_not_written(tmp_path: Path) -> None:
-    encoder = open_encoder("tv:resnet18?init=random&size=64")
+    encoder = open_encoder("tv:shufflenet_v2_x0_5?init=random&size=64")
     assert isinstance(encoder, Network)
     path = tmp_path / "model.safetensors"
     with pytest.raises(UnknownNameError, match="expected a network"):
@@ -223,7 +246,7 @@ def test_what_could_not_be_read_again_is_not_written(tmp_path: Path) -> None:
 
 
 def test_heads_are_parsed() -> None:
-    assert split_head("tv:resnet18") == ("tv:resnet18", "")
+    assert split_head("tv:shufflenet_v2_x0_5") == ("tv:shufflenet_v2_x0_5", "")
     assert split_head("tv:x+linear:512") == ("tv:x", "linear:512")
     head = build_head(5, "mlp:4-3")
     assert head(torch.zeros(2, 5)).shape == (2, 3)
@@ -236,8 +259,8 @@ def test_heads_are_parsed() -> None:
 def test_weights_are_never_pickles(tmp_path: Path) -> None:
     torch.save({"x": torch.zeros(1)}, tmp_path / "w.bin")
     for name in (
-        f"file:{tmp_path}/w.bin?arch=tv:resnet18",
-        f"tv:resnet18?weights={tmp_path}/w.bin",
+        f"file:{tmp_path}/w.bin?arch=tv:shufflenet_v2_x0_5",
+        f"tv:shufflenet_v2_x0_5?weights={tmp_path}/w.bin",
     ):
         with pytest.raises(WeightsError, match=r"not a .safetensors file; other formats can run"):
             open_encoder(name)

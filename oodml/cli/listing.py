@@ -34,6 +34,13 @@ _EXAMPLES = {
         "spectral-decay": "spectral-decay, spectral-decay@k",
     },
 }
+# Of the weights; `oodml check` and `oodml embed --json` tell that of one encoder.
+_LICENCES = {
+    "oodml": "Apache-2.0",
+    "tv": "BSD-3-Clause (SWAG: CC-BY-NC-4.0)",
+    "timm": "(as timm says for each)",
+    "open_clip": "(open_clip does not say)",
+}
 
 
 @click.command("list")
@@ -71,6 +78,7 @@ def list_names(kind: str | None, as_json: bool) -> None:
         "methods": {name: parameters(METHODS[name]()) for name in METHODS},
         "searches": {name: SEARCHES[name].options for name in SEARCHES},
         "metrics": {name: parameters_of(METRICS[name]) for name in METRICS},
+        "encoders": {name: {"licence": licence} for name, licence in _LICENCES.items()},
     }
     published = {name: f"{name}[:PATH][?complete=false]" for name in FACTS}
     examples = {**_EXAMPLES, "datasets": {**published, **_EXAMPLES["datasets"]}}

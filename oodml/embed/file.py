@@ -29,7 +29,10 @@ def open_file(name: Name) -> Encoder:
     arch = _arch(name, options["arch"], metadata.get("arch", ""))
     architecture = find_architecture(split_head(arch)[0])
     stored = stored_shape(path, metadata)
-    shape = input_shape(name, options, {**architecture.shape, **stored})
+    defaults = {**architecture.shape, **stored}
+    if stored:
+        defaults["refused"] = None
+    shape = input_shape(name, options, defaults)
     return trained_network(portable(name, path), arch, state, path, shape)
 
 

@@ -35,13 +35,13 @@ def torch_weights(url: str) -> Path:
 
     folder = Path(torch.hub.get_dir()) / "checkpoints"
     path = folder / url.rsplit("/", 1)[1]
+    begins = path.stem.rsplit("-", 1)[-1]
     if not path.is_file():
-        _fetched(path, f"the file of {url}", [url])
-    expected, found = path.stem.rsplit("-", 1)[-1], file_digest(path)
-    if not found.startswith(expected):
+        return _fetched(path, f"the file of {url}", [url], begins)
+    if not (found := file_digest(path)).startswith(begins):
         raise WeightsError(
-            f"{path} has the sha256 {found}; expected one that begins with {expected}: it is "
-            "damaged or another file, remove it and get it again."
+            f"{path} has the sha256 {found}; expected one that begins with {begins}: it is damaged "
+            "or another file, remove it and get it again."
         )
     return path
 
@@ -77,8 +77,8 @@ def _in_hub_cache(repository: str, file: str) -> Path | None:
     return kept / "snapshots" / revision / file
 
 
-def _fetched(path: Path, what: str, urls: list[str]) -> Path:
-    """Download the first of `urls` that exists, beside `path`; raises where that cannot be."""
+def _fetched(path: Path, what: str, urls: list[str], begins: str = "") -> Path:
+    """Download the first of `urls` that exists, beside `path`; `begins` is of its sha256."""
     advice = f"Weights {path.name} are not on this machine: put {what} at {path}"
     if offline():
         raise WeightsError(f"{advice} (OODML_OFFLINE is set, nothing is downloaded).")
@@ -86,7 +86,7 @@ def _fetched(path: Path, what: str, urls: list[str]) -> Path:
     for url in urls:
         reason = _probed(url)
         if not reason:
-            return _downloaded(path.parent / url.rsplit("/", 1)[1], url)
+            return _downloaded(path.parent / url.rsplit("/", 1)[1], url, begins)
         if not reason.startswith(_ABSENT):
             break
     raise WeightsError(f"{advice} (the download failed: {url} {reason}).")
@@ -111,13 +111,19 @@ def _probed(url: str) -> str:
         return f"does not answer within {PROBE:g} s"
 
 
-def _downloaded(path: Path, url: str) -> Path:
+def _downloaded(path: Path, url: str, begins: str) -> Path:
     part = Part(Archive(path.name, (url,)), path.parent)
     with _alone(path):
         try:
-            download(part, (url,), PATIENCE, lambda done, total: None)  # noqa: ARG005
+            found = download(part, (url,), PATIENCE, lambda done, total: None)  # noqa: ARG005
         except DataError as error:
             raise WeightsError(str(error)) from None
+        if not found.sha256.startswith(begins):
+            part.remove()
+            raise WeightsError(
+                f"{url} gives a file with the sha256 {found.sha256}; expected one that begins with "
+                f"{begins}: get {path.name} elsewhere and put it at {path}."
+            )
         part.path.replace(path)
         part.notes.unlink(missing_ok=True)
     return path

@@ -11,7 +11,7 @@ import numpy as np
 
 from oodml.data import load_data
 from oodml.data.images import read_image
-from oodml.embed.shapes import INTERPOLATIONS
+from oodml.embed.shapes import CHANNELS, spec_faults
 from oodml.embed.sources import open_encoder
 from oodml.embed.spec import Encoder, EncoderSpec
 from oodml.errors import OodmlError
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, Any]
 IMAGES = 12
-_CHANNELS = {"RGB": 3, "L": 1}
 _ORDER = "in another order"
 # How far a vector may move, relative to its length, when the same image comes in another batch.
 # Kernels sum in another order then, and float32 rounds at 6e-8: 1e-6 to 1e-5 was seen over networks
@@ -49,7 +48,7 @@ def inspect_encoder(encoder: Encoder | str, *, images: int = IMAGES) -> Inspecti
     try:
         opened = open_encoder(encoder) if isinstance(encoder, str) else encoder
         spec = opened.spec
-        faults += _spec_faults(spec)
+        faults += spec_faults(spec)
         if not faults:
             batch, found = _shown(opened, images)
             faults += found
@@ -60,40 +59,6 @@ def inspect_encoder(encoder: Encoder | str, *, images: int = IMAGES) -> Inspecti
     return Inspection(name, spec, tuple(faults))
 
 
-# The spec ----------------------------------------------------------------------------------------
-
-
-def _spec_faults(spec: EncoderSpec) -> list[str]:
-    """What in a spec makes no sense."""
-    channels = _CHANNELS.get(spec.mode, 3)
-    wrong = {
-        f"dim is {spec.dim!r}; expected 1 or more": not _whole(spec.dim),
-        f"size is {spec.size!r}; expected 1 or more": not _whole(spec.size),
-        f"mode is {spec.mode!r}; expected RGB or L": spec.mode not in _CHANNELS,
-        f"resize is {spec.resize!r}; expected None, or the size ({spec.size}) or more": not (
-            spec.resize is None or (_whole(spec.resize) and spec.resize >= spec.size)
-        ),
-        f"interpolation is {spec.interpolation!r}; expected one of {', '.join(INTERPOLATIONS)}": (
-            spec.interpolation not in INTERPOLATIONS
-        ),
-        f"mean is {spec.mean!r}; expected one or {channels} numbers": (
-            not _numbers(spec.mean, channels)
-        ),
-        f"std is {spec.std!r}; expected one or {channels} numbers above 0": (
-            not _numbers(spec.std, channels) or min(spec.std) <= 0
-        ),
-    }
-    return [f"The spec's {what}." for what, is_so in wrong.items() if is_so]
-
-
-def _whole(value: object) -> bool:
-    return isinstance(value, int) and value >= 1
-
-
-def _numbers(values: tuple[float, ...], channels: int) -> bool:
-    return len(values) in (1, channels) and all(np.isfinite(value) for value in values)
-
-
 # The images --------------------------------------------------------------------------------------
 
 
@@ -102,7 +67,7 @@ def _shown(encoder: Encoder, images: int) -> tuple[torch.Tensor | None, list[str
     import torch
 
     data, spec = load_data("digits"), encoder.spec
-    expected = (_CHANNELS[spec.mode], spec.size, spec.size)
+    expected = (CHANNELS[spec.mode], spec.size, spec.size)
     rows = np.linspace(0, len(data) - 1, images).astype(int)  # of many classes
     shown, faults = [], []
     for row in rows:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
+from oodml.embed.spec import EncoderSpec
 from oodml.errors import UnknownNameError
 from oodml.registry import Name
 
@@ -17,6 +19,7 @@ SHAPE_OPTIONS = {
     "std": "",
     "interpolation": "bilinear",
 }
+CHANNELS = {"RGB": 3, "L": 1}
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos")
 
 
@@ -74,3 +77,36 @@ def _numbers(name: Name, key: str, text: str) -> tuple[float, ...]:
     if len(numbers) not in (1, 3) or (key == "std" and not min(numbers) > 0):
         raise UnknownNameError(f"{name.text!r}: {key} is {text!r}; expected one number or R,G,B.")
     return numbers * 3 if len(numbers) == 1 else numbers
+
+
+def spec_faults(spec: EncoderSpec) -> list[str]:
+    """What in a spec makes no sense, a sentence each."""
+    channels = CHANNELS.get(spec.mode, 3)
+    wrong = {
+        f"dim is {spec.dim!r}; expected 1 or more": not _whole(spec.dim),
+        f"size is {spec.size!r}; expected 1 or more": not _whole(spec.size),
+        f"mode is {spec.mode!r}; expected RGB or L": spec.mode not in CHANNELS,
+        f"resize is {spec.resize!r}; expected None, or the size ({spec.size}) or more": not (
+            spec.resize is None or (_whole(spec.resize) and spec.resize >= spec.size)
+        ),
+        f"interpolation is {spec.interpolation!r}; expected one of {', '.join(INTERPOLATIONS)}": (
+            spec.interpolation not in INTERPOLATIONS
+        ),
+        f"mean is {spec.mean!r}; expected one or {channels} numbers": (
+            not _scales(spec.mean, channels)
+        ),
+        f"std is {spec.std!r}; expected one or {channels} numbers above 0": (
+            not _scales(spec.std, channels) or min(spec.std) <= 0
+        ),
+    }
+    return [f"The spec's {what}." for what, is_so in wrong.items() if is_so]
+
+
+def _whole(value: object) -> bool:
+    return isinstance(value, int) and value >= 1
+
+
+def _scales(values: tuple[object, ...], channels: int) -> bool:
+    return len(values) in (1, channels) and all(
+        isinstance(value, int | float) and math.isfinite(value) for value in values
+    )

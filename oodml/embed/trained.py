@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from oodml.embed.architectures import Body, find_architecture
 from oodml.embed.network import Network
 from oodml.embed.opening import fitted, make_network
+from oodml.embed.shapes import spec_faults
 from oodml.embed.spec import EncoderSpec
 from oodml.embed.weights import filled, read_safetensors
 from oodml.errors import FormatError, UnknownNameError, WeightsError
@@ -135,6 +136,8 @@ def stored_shape(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
     except (ValueError, TypeError, FormatError) as error:
         raise WeightsError(f"{path} has metadata that are no spec ({error}).") from None
     assert spec is not None
+    if faults := spec_faults(replace(spec, dim=1)):
+        raise WeightsError(f"{path} has metadata that are no spec ({faults[0].rstrip('.')}).")
     return {key: getattr(spec, key) for key in _INPUT if key in record}
 
 
