@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import importlib
 import math
 import re
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import entry_points
@@ -261,3 +263,54 @@ def _refuse_taken(plugin: Plugin) -> None:
                     f"The name {both[0]!r} of {kind} is taken twice, by {other.path} and by "
                     f"{plugin.path}; rename one, or leave it out."
                 )
+
+
+# Functions of one's own: `py:module:function` ---------------------------------------------------
+
+
+@contextmanager
+def current_folder() -> Iterator[None]:
+    """Modules of the current folder can be imported, after the installed ones."""
+    here = str(Path.cwd())
+    sys.path.append(here)
+    importlib.invalidate_caches()
+    try:
+        yield
+    finally:
+        sys.path.remove(here)
+
+
+def find_function(name: Name) -> Callable[..., Any]:
+    """What `py:module:function` names; raises `UnknownNameError` saying what is wrong."""
+    module, _, attribute = name.argument.partition(":")
+    if name.key != "py" or not (module and attribute):
+        raise UnknownNameError(
+            f"{name.text!r}: expected py:MODULE:FUNCTION, as in py:mine:function."
+        )
+    try:
+        found = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name != module.partition(".")[0]:
+            raise UnknownNameError(
+                f"{name.text!r}: {module} needs {error.name}, which is not installed."
+            ) from None
+        raise UnknownNameError(
+            f"{name.text!r}: there is no module {module!r}; expected an installed one, or "
+            f"{module.replace('.', '/')}.py in {Path.cwd()}."
+        ) from None
+    except Exception as error:  # noqa: BLE001 - whatever a module of one's own does
+        raise UnknownNameError(
+            f"{name.text!r}: {module} cannot be imported ({error_line(error)}); mend it."
+        ) from None
+    function = getattr(found, attribute, None)
+    if not callable(function):
+        near = ", ".join(nearest(attribute, [key for key in vars(found) if key[0] != "_"])[:3])
+        raise UnknownNameError(
+            f"{name.text!r}: {module} has no function {attribute!r}; nearest: {near or 'none'}."
+        )
+    return function  # type: ignore[no-any-return]
+
+
+def error_line(error: Exception) -> str:
+    """The kind of an error and the first line of what it says."""
+    return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"[:300]

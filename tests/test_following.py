@@ -15,8 +15,9 @@ import oodml
 from oodml.cli import main
 from oodml.embed import write_embeddings
 from oodml.errors import UnknownNameError
+from oodml.registry import Name, find_function
 from oodml.sweep import latest_line
-from oodml.sweep.following import Lines, find_tracker
+from oodml.sweep.following import Lines
 
 TRACKER = """
 import json
@@ -78,11 +79,11 @@ def test_a_tracker_of_ones_own_is_told_every_step(
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("wandb", "'wandb' is no tracker; expected py:module:function"),
-        ("py:no_such_module:f", "'py:no_such_module:f' cannot be loaded: No module named"),
-        ("py:json:nothing", "cannot be loaded: module 'json' has no attribute 'nothing'"),
+        ("wandb", "'wandb': expected py:MODULE:FUNCTION"),
+        ("py:no_such_module:f", "'py:no_such_module:f': there is no module 'no_such_module'"),
+        ("py:json:nothing", "'py:json:nothing': json has no function 'nothing'"),
     ],
 )
 def test_what_is_no_tracker_is_said(name: str, message: str) -> None:
     with pytest.raises(UnknownNameError, match=message):
-        find_tracker(name)
+        find_function(Name.parse(name))

@@ -3,7 +3,7 @@
 from oodml.bench.curves import bench_curves
 from oodml.bench.embed import bench_embed
 from oodml.bench.large import bench_large
-from oodml.bench.reading import reading_bench
+from oodml.bench.reading import bench_reading
 from oodml.bench.retrieval import bench_retrieval
 from oodml.bench.splits import bench_splits
 from oodml.bench.timing import BenchRow
@@ -14,8 +14,8 @@ __all__ = [
     "bench_curves",
     "bench_embed",
     "bench_large",
+    "bench_reading",
     "bench_retrieval",
     "bench_splits",
     "bench_train",
-    "reading_bench",
 ]

@@ -6,8 +6,6 @@ photos and weights of the test data (`OODML_TEST_DATA`) and prints the largest c
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -16,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from oodml.bench.reading import bench_reading
 from oodml.bench.timing import BenchRow, timed
 from oodml.data import load_data
 from oodml.embed import embed_data, open_encoder
@@ -43,7 +42,7 @@ def bench_embed(*, quick: bool = False) -> Iterator[BenchRow]:
     """A row as each is measured; of every task, ours in bf16 comes first."""
     for name in _QUICK if quick else _FULL:
         yield from _networks(name, images=16 if quick else PLAIN_BATCH, repeats=1 if quick else 3)
-    yield from _reading(quick=quick)
+    yield from bench_reading(quick=quick)
     if not quick:
         yield from _recall()
 
@@ -102,12 +101,6 @@ def _least_cosine(vectors: Array, expected: Array) -> float:
     lengths = np.linalg.norm(vectors, axis=1) * np.linalg.norm(expected, axis=1)
     products = np.einsum("ij,ij->i", vectors, expected)
     return float((products[lengths > 0] / lengths[lengths > 0]).min(initial=1.0))
-
-
-def _reading(*, quick: bool) -> Iterator[BenchRow]:
-    """How fast images are read, where that is measured."""
-    if importlib.util.find_spec("oodml.bench.reading") is not None:
-        yield from importlib.import_module("oodml.bench.reading").bench_reading(quick=quick)
 
 
 # What bf16 changes -------------------------------------------------------------------------------

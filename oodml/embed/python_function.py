@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
-import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +13,7 @@ from oodml.embed.opening import make_network
 from oodml.embed.shapes import IMAGENET, SHAPE_OPTIONS, input_shape
 from oodml.embed.spec import Encoder, EncoderSpec
 from oodml.errors import OodmlError, UnknownNameError, WeightsError
-from oodml.registry import Name, nearest
+from oodml.registry import Name, current_folder, error_line, find_function
 from oodml.store import digest, file_digest
 
 if TYPE_CHECKING:
@@ -48,20 +45,16 @@ def open_python(name: Name) -> Encoder:
     ImageNet's scale without them. The spec's `weights` are a digest of the function's file and of
     all tensors of modules, so that a change of either is another encoder.
     """
-    module, _, attribute = name.argument.partition(":")
-    if not (module and attribute):
-        raise UnknownNameError(
-            f"{name.text!r}: expected py:MODULE:FUNCTION, as in py:mine:encoder."
-        )
-    with _current_folder():
-        function = _function(name, module, attribute)
+    attribute = name.argument.rpartition(":")[2]
+    with current_folder():
+        function = find_function(name)
         defaults = _parameters(function)
         options = name.resolve({**SHAPE_OPTIONS, **defaults})
         given = {key: options[key] for key in defaults if key in name.params}
         made = _called(name, function, given)
     # The name is no part of an identity, so that what is given to the function is one here.
     facts = [_source(function), {key: name.params[key] for key in sorted(given)}]
-    arch = f"py:{module}:{attribute}"
+    arch = f"py:{name.argument}"
     if isinstance(made, _torch_module()):
         shape = {key: options[key] for key in SHAPE_OPTIONS}
         whole = input_shape(name, shape, {"size": 224, "resize": None, **IMAGENET})
@@ -100,43 +93,6 @@ def _torch_module() -> Any:
 # The function ------------------------------------------------------------------------------------
 
 
-@contextmanager
-def _current_folder() -> Iterator[None]:
-    """Modules of the current folder can be imported, after the installed ones."""
-    here = str(Path.cwd())
-    sys.path.append(here)
-    importlib.invalidate_caches()
-    try:
-        yield
-    finally:
-        sys.path.remove(here)
-
-
-def _function(name: Name, module: str, attribute: str) -> Callable[..., Any]:
-    try:
-        found = importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        if error.name != module.partition(".")[0]:
-            raise UnknownNameError(
-                f"{name.text!r}: {module} needs {error.name}, which is not installed."
-            ) from None
-        raise UnknownNameError(
-            f"{name.text!r}: there is no module {module!r}; expected an installed one, or "
-            f"{module.replace('.', '/')}.py in {Path.cwd()}."
-        ) from None
-    except Exception as error:  # noqa: BLE001 - whatever a module of one's own does
-        raise UnknownNameError(
-            f"{name.text!r}: {module} cannot be imported ({_said(error)}); mend it."
-        ) from None
-    function = getattr(found, attribute, None)
-    if not callable(function):
-        near = ", ".join(nearest(attribute, [key for key in vars(found) if key[0] != "_"])[:3])
-        raise UnknownNameError(
-            f"{name.text!r}: {module} has no function {attribute!r}; nearest: {near or 'none'}."
-        )
-    return function  # type: ignore[no-any-return]
-
-
 def _parameters(function: Callable[..., Any]) -> dict[str, Any]:
     """The parameters of a function with their defaults; None where they have none."""
     empty = inspect.Parameter.empty
@@ -154,11 +110,9 @@ def _called(name: Name, function: Callable[..., Any], given: Mapping[str, Any]) 
     except OodmlError:
         raise
     except Exception as error:  # noqa: BLE001 - whatever a function of one's own does
-        raise WeightsError(f"{name.text!r} cannot be opened ({_said(error)}); mend it.") from None
-
-
-def _said(error: Exception) -> str:
-    return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"[:300]
+        raise WeightsError(
+            f"{name.text!r} cannot be opened ({error_line(error)}); mend it."
+        ) from None
 
 
 # What it is --------------------------------------------------------------------------------------

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
 import json
-import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from oodml.errors import UnknownNameError
 from oodml.methods import Tracker
+from oodml.registry import Name, current_folder, find_function
 from oodml.sweep.runs import RunStore
 from oodml.sweep.spec import RunSpec
 
@@ -54,22 +52,13 @@ class Several:
 def tracker_of(spec: RunSpec, store: RunStore, name: str | None) -> Tracker:
     """The lines in the run's folder, and what `py:module:function` gives for the spec."""
     lines = Lines(store.folder(spec) / "metrics.jsonl")
-    return lines if name is None else Several((lines, find_tracker(name)(spec)))
+    return lines if name is None else Several((lines, _own(name, spec)))
 
 
-def find_tracker(name: str) -> Callable[[RunSpec], Tracker]:
-    """The function of `py:module:function`; modules of the current folder are found too."""
-    kind, _, rest = name.partition(":")
-    module, _, function = rest.partition(":")
-    if kind != "py" or not module or not function:
-        raise UnknownNameError(f"{name!r} is no tracker; expected py:module:function.")
-    if "" not in sys.path:
-        sys.path.insert(0, "")
-    try:
-        found: Callable[[RunSpec], Tracker] = getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError) as error:
-        raise UnknownNameError(f"{name!r} cannot be loaded: {error}.") from None
-    return found
+def _own(name: str, spec: RunSpec) -> Tracker:
+    with current_folder():
+        tracker: Tracker = find_function(Name.parse(name))(spec)
+    return tracker
 
 
 def latest_line(store: Path, within: float = 30.0) -> str:

@@ -23,7 +23,7 @@ from oodml.methods import (
     preset_of,
 )
 from oodml.metrics import DEFAULT_METRICS, METRIC_VERSION, find_metric
-from oodml.registry import plugin_of, plugins
+from oodml.registry import Name, current_folder, find_function, plugin_of, plugins
 from oodml.score import ScoreCard
 from oodml.split import SplitSequence, require_classes, write_sequence
 from oodml.store import digest
@@ -59,6 +59,9 @@ class Sweep:
 
     def __post_init__(self) -> None:
         """Every name is known, or an error says it before anything is done."""
+        if tracker := self.setting.tracker:
+            with current_folder():
+                find_function(Name.parse(tracker))
         for name in self.methods:
             _require_features(name, self.protocol)
         given = [self.metrics] if isinstance(self.metrics, str) else self.metrics
