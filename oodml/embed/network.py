@@ -54,7 +54,8 @@ class Network:
         import torch
 
         generator = torch.Generator().manual_seed(0)
-        shape = (_PROBE, len(self.spec.mean), self.spec.size, self.spec.size)
+        channels = 1 if self.spec.mode == "L" else 3
+        shape = (_PROBE, channels, self.spec.size, self.spec.size)
         probe = torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
         with arithmetic("cpu", "float32"):
             module = fold_norms(self.module, self.normalised(probe))
