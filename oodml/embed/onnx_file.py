@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from oodml.embed.images import shape_image
+from oodml.embed.images import SpecTransform
 from oodml.embed.opening import portable
 from oodml.embed.shapes import SHAPE_OPTIONS, input_shape
 from oodml.embed.spec import Encoder, EncoderSpec
@@ -19,7 +19,6 @@ from oodml.store import digest, file_digest
 
 if TYPE_CHECKING:
     import torch
-    from PIL.Image import Image
 
 Array = np.ndarray[Any, Any]
 
@@ -32,8 +31,9 @@ class OnnxNetwork:
     session: Any
     batch: int | None
 
-    def transform(self, image: Image) -> Array:
-        return shape_image(image, self.spec)
+    @property
+    def transform(self) -> SpecTransform:
+        return SpecTransform(self.spec)
 
     def __call__(self, batch: torch.Tensor) -> torch.Tensor:
         import torch
