@@ -20,6 +20,7 @@ from oodml.embed import EmbeddingSet, embed_data, open_encoder
 from oodml.embed.network import Network
 from oodml.errors import DataError, RunError
 from oodml.methods import Budget, Course, FitContext, Trained, find_method
+from oodml.methods.model import Draw, Images
 from oodml.methods.training import Training
 from oodml.split import SplitSequence
 from oodml.sweep import RunStore, Setting, Sweep, run_sweep
@@ -154,6 +155,41 @@ def test_full_runs_are_kept_scored_and_scored_again(
     monkeypatch.setattr(type(find_method(QUICK)), "fit", None)
     more = run_sweep(vectors, sequence, replace(sweep, metrics=("recall@1", "map@r")), store)
     assert [c.values["recall@1"] for c in more] == [c.values["recall@1"] for c in cards]
+
+
+def test_crops_made_ahead_are_the_same(
+    data: Dataset,
+    vectors: EmbeddingSet,
+    sequence: SplitSequence,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As on a GPU, where they are made while it computes."""
+    given = context(data, vectors, sequence)
+    plain = state(find_method(QUICK).fit(given))
+    made: list[int] = []
+
+    def ahead(self: Images, draw: Draw, step: int) -> None:
+        made.append(step)
+        self._coming = step, self._reader.submit(lambda: self._crops(draw(step), step))
+
+    monkeypatch.setattr(Images, "ahead", ahead)
+    found = state(find_method(QUICK).fit(given))
+    assert made == [2, 3, 4]
+    assert all(np.array_equal(found[key], value) for key, value in plain.items())
+
+
+def test_the_paper_crops_whole_images(
+    data: Dataset, vectors: EmbeddingSet, sequence: SplitSequence, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("oodml.sweep.inputs.SHORTER", 4)
+    sizes = {}
+    for protocol in ("full", "paper"):
+        named = replace(vectors, dataset="cub200")
+        spec = Sweep((QUICK,), (0,), protocol).specs(named, sequence)[0]
+        given = fit_context(named, sequence, spec, data=data, encoder=ENCODER)
+        assert given.images is not None
+        sizes[protocol] = given.images.read(0).shape
+    assert sizes == {"full": (4, 4, 3), "paper": (8, 8, 3)}
 
 
 @pytest.mark.parametrize("encoder", [None, "oodml:hog"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from copy import deepcopy
 from itertools import pairwise
 from typing import Protocol
@@ -16,7 +18,7 @@ from oodml.methods.lossmethod import LossMethod
 from oodml.methods.method import FitContext
 from oodml.methods.pictures import Pictures
 
-_AT_ONCE = 8192
+Draw = Callable[[int], np.ndarray]
 _PICTURES_AT_ONCE = 32
 
 
@@ -109,6 +111,9 @@ class Source(Protocol):
     def pooled(self, rows: np.ndarray, step: int) -> torch.Tensor:
         """Those of a batch of rows of the train side, `(b, d)`."""
 
+    def ahead(self, draw: Draw, step: int) -> None:
+        """Begin to read the rows `draw(step)`, which will be asked for next."""
+
     def validation(self) -> torch.Tensor:
         """Those of all validation images, `(n, d)`."""
 
@@ -127,6 +132,9 @@ class Features:
     def pooled(self, rows: np.ndarray, step: int) -> torch.Tensor:  # noqa: ARG002
         return self._train[torch.from_numpy(rows).to(self._device)]
 
+    def ahead(self, draw: Draw, step: int) -> None:
+        """They are there."""
+
     def validation(self) -> torch.Tensor:
         assert self._val is not None
         return torch.from_numpy(np.array(self._val, dtype=np.float32)).to(self._device)
@@ -144,13 +152,25 @@ class Images:
         self.module: torch.nn.Module | None = module
         self._network = Network(network.spec, module)
         self._context, self._pictures = context, pictures
+        self._reader = ThreadPoolExecutor(1)
+        self._coming: tuple[int, Future[torch.Tensor]] | None = None
 
     def pooled(self, rows: np.ndarray, step: int) -> torch.Tensor:
+        coming, self._coming = self._coming, None
+        ready = coming is not None and coming[0] == step
+        batch = coming[1].result() if coming and ready else self._crops(rows, step)
+        return distributed.gather(self._forward(batch), len(rows))
+
+    def ahead(self, draw: Draw, step: int) -> None:
+        """On a GPU, crops are made while it computes; a CPU has its hands full."""
+        if torch.device(self._context.course.device).type != "cpu":
+            self._coming = step, self._reader.submit(lambda: self._crops(draw(step), step))
+
+    def _crops(self, rows: np.ndarray, step: int) -> torch.Tensor:
         mine = distributed.share(len(rows))
-        batch = self._pictures.augmented(
+        return self._pictures.augmented(
             rows[mine], seed=self._context.seed, step=step, first=mine.start
         )
-        return distributed.gather(self._forward(batch), len(rows))
 
     def validation(self) -> torch.Tensor:
         assert self._context.val_images is not None

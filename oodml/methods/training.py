@@ -104,6 +104,8 @@ class Training:
             self.loss.at(self.step / self.steps)
         with torch.set_grad_enabled(self.step > self._resting):
             pooled = self.source.pooled(rows, self.step)
+        if self.step < self.steps:
+            self.source.ahead(self._sampler.draw, self.step + 1)
         embeddings = self.head(pooled)
         value = self.loss(embeddings, labels, _draws(self.context.seed, self.step))
         found = float(value.detach())

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
 from oodml.data import Dataset
 from oodml.embed import EmbeddingSet, open_encoder
 from oodml.embed.architectures import find_architecture
+from oodml.embed.decode import image_pixels
 from oodml.embed.network import Network
+from oodml.embed.prepared import prepare_images
 from oodml.embed.reading import batches
 from oodml.embed.worker import start_worker
 from oodml.errors import RunError, UnknownNameError
 from oodml.methods import Budget, Course, FitContext
-from oodml.methods.pictures import Pictures, pictures_of
+from oodml.methods.pictures import Pictures, Read, pictures_of
 from oodml.split import SplitSequence
 from oodml.sweep.spec import RunSpec
 
+Array = np.ndarray[Any, Any]
 SHORTER = 256  # pixels of the shorter side of pictures that are kept for training
 
 
@@ -56,11 +60,12 @@ def fit_context(
             f"Protocol {spec.protocol} trains the network, and so takes images and a network whose "
             "architecture has a name; give --dataset and an --encoder such as tv:resnet50."
         )
+    read = _whole(data) if spec.protocol == "paper" else prepare_images(data, SHORTER).__getitem__
     return replace(
         context,
         network=network,
-        images=_pictures(embeddings, data, network, train),
-        val_images=_pictures(embeddings, data, network, split.val) if apart else None,
+        images=_pictures(embeddings, data, network, train, read),
+        val_images=_pictures(embeddings, data, network, split.val, read) if apart else None,
     )
 
 
@@ -102,9 +107,16 @@ def rows_of(embeddings: EmbeddingSet, classes: tuple[str, ...]) -> np.ndarray:
 
 
 def _pictures(
-    embeddings: EmbeddingSet, data: Dataset, network: Network, classes: tuple[str, ...]
+    embeddings: EmbeddingSet, data: Dataset, network: Network, classes: tuple[str, ...], read: Read
 ) -> Pictures:
-    from oodml.embed.prepared import prepare_images
+    return pictures_of(data, rows_of(embeddings, classes), network, read)
 
-    prepared = prepare_images(data, SHORTER)
-    return pictures_of(data, rows_of(embeddings, classes), network, prepared.__getitem__)
+
+def _whole(data: Dataset) -> Read:
+    """Images at their own size, read anew every time."""
+
+    def read(row: int) -> Array:
+        pixels = image_pixels(data, row, "RGB")
+        return np.broadcast_to(pixels, (*pixels.shape[:2], 3))
+
+    return read
