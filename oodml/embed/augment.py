@@ -44,7 +44,7 @@ def training_crops(
     torchvision's RandomResizedCrop draws them, and resized as it does.
     """
     rule = rule or CropRule()
-    rng = np.random.default_rng([seed, step])
+    rng = np.random.default_rng([seed, step, 2])  # not the numbers that drew the batch
     draws = rng.random((first + len(images), 4 * ATTEMPTS + 1))[first:]
     boxes = [
         crop_box(image.shape[0], image.shape[1], draw[:-1].reshape(ATTEMPTS, 4), rule)

@@ -57,8 +57,8 @@ class Network:
         channels = 1 if self.spec.mode == "L" else 3
         shape = (_PROBE, channels, self.spec.size, self.spec.size)
         probe = torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
-        with arithmetic("cpu", "float32"):
-            module = fold_norms(self.module, self.normalised(probe))
+        with arithmetic(self.device, "float32"):
+            module = fold_norms(self.module, self.normalised(probe.to(self.device)))
         module = module.to(device).to(memory_format=torch.channels_last)
         return replace(self, module=module, device=device)
 

@@ -3,6 +3,7 @@
 from oodml.methods.heads import read_head, write_head
 from oodml.methods.lossmethod import LossMethod
 from oodml.methods.method import (
+    TRAINING,
     Budget,
     Course,
     FeatureEncoder,
@@ -25,6 +26,7 @@ from oodml.methods.registered import METHODS
 
 __all__ = [
     "METHODS",
+    "TRAINING",
     "Budget",
     "Course",
     "FeatureEncoder",

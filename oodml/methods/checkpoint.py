@@ -46,10 +46,11 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint, run: str) -> None:
     }
     with replacing(folder / name) as temporary:
         save_file(state, temporary)
+        sha256 = file_digest(temporary)  # another process may do the same run in this folder
     body = {"run": run, "step": checkpoint.step, "file": name, **checkpoint.facts}
-    write_json(folder / "checkpoint.json", _FORMAT, {**body, "sha256": file_digest(folder / name)})
+    write_json(folder / "checkpoint.json", _FORMAT, {**body, "sha256": sha256})
     for old in folder.glob("checkpoint-*.safetensors"):
-        if old.name != name:
+        if old.name < name:
             old.unlink(missing_ok=True)
 
 
@@ -78,5 +79,6 @@ def read_checkpoint(folder: Path, run: str) -> Checkpoint | None:
 def remove_checkpoint(folder: Path) -> None:
     """Away with it, once the result of the training is kept."""
     (folder / "checkpoint.json").unlink(missing_ok=True)
-    for old in folder.glob("checkpoint-*.safetensors"):
-        old.unlink(missing_ok=True)
+    for pattern in ("checkpoint-*.safetensors", ".checkpoint*.tmp"):  # a kill leaves the latter
+        for old in folder.glob(pattern):
+            old.unlink(missing_ok=True)

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from datetime import timedelta
 from typing import TypeVar
 
 import torch
 from torch import distributed
 
 T = TypeVar("T")
+_TALK: list[distributed.ProcessGroup] = []  # the group of processes, once they have met
 
 
 def join() -> str | None:
@@ -24,20 +26,31 @@ def join() -> str | None:
     """
     if int(os.environ.get("WORLD_SIZE", "1")) < 2:
         return None
-    gpus = torch.cuda.is_available()
-    if not _together():
-        distributed.init_process_group("nccl" if gpus else "gloo")
-    return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if gpus else "cpu"
+    if not torch.cuda.is_available():
+        device = torch.device("cpu")
+        distributed.init_process_group("gloo")
+    else:
+        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        torch.cuda.set_device(device)
+        distributed.init_process_group("nccl", device_id=device)
+    # What is agreed on is no tensor of a GPU, and may have to wait while the first one scores.
+    _TALK.append(distributed.new_group(backend="gloo", timeout=timedelta(days=1)))
+    return str(device)
+
+
+def together() -> bool:
+    """Whether there are other processes."""
+    return distributed.is_available() and distributed.is_initialized()
 
 
 def rank() -> int:
     """The number of this process; 0 where there is only one."""
-    return distributed.get_rank() if _together() else 0
+    return distributed.get_rank() if together() else 0
 
 
 def share(n: int) -> slice:
     """The places of this process's images in a batch of n."""
-    if not _together():
+    if not together():
         return slice(0, n)
     size, at = distributed.get_world_size(), distributed.get_rank()
     return slice(n * at // size, n * (at + 1) // size)
@@ -45,7 +58,7 @@ def share(n: int) -> slice:
 
 def gather(mine: torch.Tensor, n: int) -> torch.Tensor:
     """The rows `(n, d)` of all processes in order; gradients reach only those of this one."""
-    if not _together():
+    if not together():
         return mine
     size = distributed.get_world_size()
     counts = [n * (at + 1) // size - n * at // size for at in range(size)]
@@ -60,7 +73,7 @@ def gather(mine: torch.Tensor, n: int) -> torch.Tensor:
 
 def add_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:
     """Sum the gradients of what each process computed on its own share."""
-    if not _together():
+    if not together():
         return
     for parameter in parameters:
         if parameter.requires_grad:
@@ -71,13 +84,9 @@ def add_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:
 
 def agreed(value: T) -> T:
     """What the first process says, for all of them; it waits until every process has asked."""
-    if not _together():
+    if not together():
         return value
     said = [value]
-    distributed.broadcast_object_list(said)
-    distributed.barrier()
+    distributed.broadcast_object_list(said, group=_TALK[0])
+    distributed.barrier(group=_TALK[0])
     return said[0]
-
-
-def _together() -> bool:
-    return distributed.is_available() and distributed.is_initialized()

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from oodml.errors import RunError
+from oodml.methods.checks import check_not_negative
 from oodml.methods.method import FitContext, Needs, Trained, check_positive
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ class LossMethod:
 
     def __post_init__(self) -> None:
         check_positive(self, "dim", "lr")
+        check_not_negative(self, "hidden", "weight_decay", "network_lr", "warmup", "steps")
 
     name: ClassVar[str]
     version: ClassVar[int] = 1

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 import numpy as np
 
 from oodml.embed import EmbeddingSet, EncoderSpec
-from oodml.errors import UnknownNameError
+from oodml.errors import RunError, UnknownNameError
 
 if TYPE_CHECKING:
     import torch
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from oodml.embed.network import Network
     from oodml.methods.pictures import Pictures
 
+# The version of how a training goes beside its method: sampler, crops, start of a head, steps.
+TRAINING = 1
 Array = np.ndarray[Any, Any]
 Protocols = Literal["head", "full", "paper"]
 Needs = Literal["features", "views", "pooled features", "images"]
@@ -30,7 +32,7 @@ class Budget:
 
     Where `epochs` is not 0, the steps are so many times the whole batches that the train side
     holds. With `replacement`, classes and images are drawn with it, as ooDML's code does. The
-    validation classes are looked at every `check` steps.
+    validation classes are looked at every `check` steps. Raises `RunError` where a number is none.
     """
 
     steps: int = 400
@@ -39,6 +41,15 @@ class Budget:
     epochs: int = 0
     replacement: bool = False
     check: int = 50
+
+    def __post_init__(self) -> None:
+        for name, least in (("steps", 1), ("batch", 2), ("per_class", 1), ("check", 1)):
+            if getattr(self, name) < least:
+                raise RunError(
+                    f"The budget's {name} is {getattr(self, name)}; expected {least} or more."
+                )
+        if self.epochs < 0:
+            raise RunError(f"The budget's epochs are {self.epochs}; expected 0 or more.")
 
     def steps_on(self, images: int) -> int:
         """The number of batches on a train side of so many images."""

@@ -10,6 +10,7 @@ from typing import Protocol
 
 import numpy as np
 import torch
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from oodml.embed.network import Network
 from oodml.methods import distributed
@@ -141,12 +142,15 @@ class Features:
 
 
 class Images:
-    """Pictures through a network that is trained too, its batch normalisation frozen."""
+    """Pictures through a network that is trained too, in evaluation: its batch normalisation keeps
+    its statistics.
+    """
 
     def __init__(self, context: FitContext, network: Network, pictures: Pictures) -> None:
         module = deepcopy(network.module).to(context.course.device).eval()
         for layer in module.modules():
-            frozen = isinstance(layer, torch.nn.modules.batchnorm._BatchNorm)
+            # Statistics stay in all protocols; ooDML's study trains the weights beside them.
+            frozen = context.protocol != "paper" and isinstance(layer, _BatchNorm)
             for parameter in layer.parameters(recurse=False):
                 parameter.requires_grad_(not frozen)
         self.module: torch.nn.Module | None = module

@@ -44,9 +44,10 @@ def find_method(name: str, preset: str | None = None) -> Method:
 def preset_in(name: str) -> str | None:
     """The preset that a name asks for: what stands after `@`."""
     parsed = Name.parse(name)
-    if not parsed.argument:
+    mark = parsed.text[len(parsed.key) : len(parsed.key) + 1]
+    if mark in ("", "?"):
         return None
-    if parsed.text[len(parsed.key)] != "@":
+    if mark != "@" or not parsed.argument:
         raise UnknownNameError(
             f"{name!r}: method {parsed.key!r} takes parameters only, as in {parsed.key}?key=value, "
             f"or a preset, as in {parsed.key}@full."
@@ -65,7 +66,7 @@ def with_preset(name: str, preset: str | None) -> str:
 def defaults_of(key: str, preset: str | None = None) -> dict[str, Any]:
     """The parameters of a method, with those of a preset over its own."""
     own = parameters(method_kind(key)())
-    given = find_preset(preset).parameters(key) if preset else {}
+    given = find_preset(preset).parameters(_canonical(key)) if preset else {}
     return {**own, **{k: type(own[k])(value) for k, value in given.items() if k in own}}
 
 
@@ -123,6 +124,11 @@ def _constrained(base: str, kind: type[LossMethod], norms: tuple[str, ...]) -> t
     def check(self: Any) -> None:
         kind.__post_init__(self)
         check_positive(self, *norms)
+        if "sec" in norms and not 0 < self.sec_rho <= 1:
+            raise UnknownNameError(
+                f"Parameter sec_rho of {self.name!r} is {self.sec_rho}; expected above 0, at most "
+                "1."
+            )
 
     return make_dataclass(
         kind.__name__ + "".join(norm.capitalize() for norm in norms),

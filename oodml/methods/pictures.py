@@ -41,8 +41,10 @@ class Pictures:
         A function of seed, step and the place in the batch, which begins at `first`.
         """
         from oodml.embed.augment import training_crops
+        from oodml.embed.reading import reader_pool
 
-        images = [self.read(int(place)) for place in places]
+        with reader_pool() as pool:
+            images = list(pool.map(self.read, places.tolist()))
         crops: torch.Tensor = training_crops(images, self.size, seed=seed, step=step, first=first)
         return crops
 

@@ -35,6 +35,9 @@ class Preset:
         return {**self.common, **self.methods.get(base, {}), **self.methods.get(method, {})}
 
 
+_PROXYANCHOR = {"alpha": 32.0, "delta": 0.1, "proxy_lr": 2e-2, "form": "ooDML"}
+
+
 def _paper(name: str, epochs: int, rmargin: Mapping[str, float], **others: Any) -> Preset:
     """The settings of ooDML's zero-shot study (Milbich et al., NeurIPS 2021) on one data set."""
     return Preset(
@@ -45,21 +48,20 @@ def _paper(name: str, epochs: int, rmargin: Mapping[str, float], **others: Any) 
             "rmargin": {**rmargin, "beta_lr": 5e-4, "margin": 0.2},
             "multisimilarity": {"form": "ooDML"},
             "arcface": {"margin": 0.5, "scale": 16.0, "proxy_lr": 5e-4},
-            "proxyanchor": {"alpha": 32.0, "delta": 0.1, "proxy_lr": 2e-2},
+            "proxyanchor": _PROXYANCHOR,
             **others,
         },
         Budget(batch=112, per_class=2, epochs=epochs, replacement=True),
     )
 
 
-_WARM = {"alpha": 32.0, "delta": 0.1, "proxy_lr": 2e-2, "warmup": 1}
 _PUBLISHED = {
     preset.name: preset
     for preset in (
         Preset("full", {"lr": 1e-5, "weight_decay": 4e-4}, {}, Budget(2000, 112, 4, check=100)),
         _paper("cub200", 200, {"beta": 0.6, "rho": 0.4}),
         _paper("cars196", 200, {"beta": 0.6, "rho": 0.35}),
-        _paper("sop", 150, {"beta": 0.9, "rho": 0.15}, proxyanchor=_WARM),
+        _paper("sop", 150, {"beta": 0.9, "rho": 0.15}, proxyanchor={**_PROXYANCHOR, "warmup": 1}),
     )
 }
 

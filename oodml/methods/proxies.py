@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from oodml.methods.checks import check_between, check_not_negative
+from oodml.methods.checks import check_between, check_choice, check_not_negative
 from oodml.methods.lossmethod import Loss, LossMethod
 from oodml.methods.method import check_positive
 
@@ -48,16 +48,21 @@ class ArcFace(LossMethod):
 
 @dataclass(frozen=True, slots=True)
 class ProxyAnchor(LossMethod):
-    """The proxy-anchor loss (Kim et al., CVPR 2020) with ooDML's values."""
+    """The proxy-anchor loss (Kim et al., CVPR 2020) with ooDML's values.
+
+    `form` is `paper`, a mean over the classes of a batch, or `ooDML`, over its images.
+    """
 
     alpha: float = 32.0
     delta: float = 0.1
     proxy_lr: float = 2e-2
+    form: str = "paper"
 
     def __post_init__(self) -> None:
         LossMethod.__post_init__(self)
         check_positive(self, "alpha")
         check_not_negative(self, "delta", "proxy_lr")
+        check_choice(self, "form", ("paper", "ooDML"))
 
     name: ClassVar[str] = "proxyanchor"
 
@@ -66,9 +71,13 @@ class ProxyAnchor(LossMethod):
         return self.proxy_lr
 
     def loss(self, classes: int, draws: torch.Generator) -> Loss:
+        import torch
+
         from oodml.methods.losses.proxies import ProxyAnchorLoss
 
-        return ProxyAnchorLoss(classes, self.dim, draws, alpha=self.alpha, delta=self.delta)
+        proxies = torch.randn(classes, self.dim, generator=draws) / 8
+        by_image = self.form == "ooDML"
+        return ProxyAnchorLoss(proxies, alpha=self.alpha, delta=self.delta, by_image=by_image)
 
 
 @dataclass(frozen=True, slots=True)

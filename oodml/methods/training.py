@@ -22,7 +22,7 @@ from oodml.methods import distributed
 from oodml.methods.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from oodml.methods.heads import with_head
 from oodml.methods.lossmethod import LossMethod
-from oodml.methods.method import FitContext, Trained, parameters
+from oodml.methods.method import TRAINING, FitContext, Trained, parameters
 from oodml.methods.model import Features, Images, Source, build_head
 from oodml.methods.sampler import BalancedSampler
 from oodml.metrics import evaluate
@@ -196,7 +196,8 @@ def _digest_of(context: FitContext, method: LossMethod) -> str:
     facts = [
         *(method.name, method.version, parameters(method), context.seed, context.selection),
         *(asdict(context.budget), context.protocol, context.precision, context.train.digest()),
-        *(torch.get_num_threads(), torch.__version__),
+        *(TRAINING, torch.get_num_threads(), torch.__version__, context.course.device),
+        context.network.spec.identity() if context.network else None,
     ]
     return digest(facts)
 
@@ -244,7 +245,9 @@ def _load_moments(optimiser: torch.optim.Optimizer, state: Mapping[str, torch.Te
         own = _under(f"{at}/", state)
         if own:
             optimiser.state[parameter] = {
-                key: torch.empty_like(parameter).copy_(value) if value.dim() else value
+                key: torch.empty_like(parameter).copy_(value)
+                if value.dim()
+                else value.to(parameter.device)
                 for key, value in own.items()
             }
 

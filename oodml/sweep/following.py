@@ -31,28 +31,38 @@ class Lines:
     def log(self, step: int, values: Mapping[str, float]) -> None:
         self._pending.append(json.dumps({"step": step, **values}))
         if time.monotonic() - self._written >= PAUSE:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self.path.open("a") as stream:
-                stream.write("".join(f"{line}\n" for line in self._pending))
-            self._pending.clear()
-            self._written = time.monotonic()
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what is not written yet."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a") as stream:
+            stream.write("".join(f"{line}\n" for line in self._pending))
+        self._pending.clear()
+        self._written = time.monotonic()
 
 
 @dataclass(frozen=True, slots=True)
-class Several:
-    """Trackers that are told the same."""
+class Followers:
+    """The lines in a run's folder, and a tracker of one's own that is told the same."""
 
-    trackers: tuple[Tracker, ...]
+    lines: Lines
+    own: Tracker | None
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
-        for tracker in self.trackers:
-            tracker.log(step, values)
+        self.lines.log(step, values)
+        if self.own is not None:
+            self.own.log(step, values)
+
+    def flush(self) -> None:
+        """Write the lines that are not written yet: the last ones, where a training fails."""
+        self.lines.flush()
 
 
-def tracker_of(spec: RunSpec, store: RunStore, name: str | None) -> Tracker:
-    """The lines in the run's folder, and what `py:module:function` gives for the spec."""
+def tracker_of(spec: RunSpec, store: RunStore, name: str | None) -> Followers:
+    """Who follows a run; `name` is `py:module:function`, called with the spec."""
     lines = Lines(store.folder(spec) / "metrics.jsonl")
-    return lines if name is None else Several((lines, _own(name, spec)))
+    return Followers(lines, None if name is None else _own(name, spec))
 
 
 def _own(name: str, spec: RunSpec) -> Tracker:

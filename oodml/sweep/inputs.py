@@ -87,14 +87,18 @@ def network_of(encoder: str | None) -> Network | None:
 
 
 def embedded(
-    embeddings: EmbeddingSet, data: Dataset | None, network: Network, classes: tuple[str, ...]
+    embeddings: EmbeddingSet,
+    data: Dataset | None,
+    network: Network,
+    classes: tuple[str, ...],
+    device: str,
 ) -> EmbeddingSet:
     """The same images by another network; those of other classes are left at zero."""
     if data is None:
         raise RunError(f"{network.spec.name} takes images; give --dataset and --encoder.")
     rows = rows_of(embeddings, classes)
     vectors = np.zeros((len(embeddings), network.spec.dim), dtype=np.float32)
-    worker = start_worker(network, network.device, None)
+    worker = start_worker(network, device, None)
     blocks = batches(data, worker.encoder, rows.tolist(), worker.most)
     vectors[rows] = np.concatenate([worker(block) for block in blocks])
     return replace(embeddings, vectors=vectors)

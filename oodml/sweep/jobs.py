@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import time
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
 from oodml.data import Dataset
-from oodml.embed import EmbeddingSet, read_embeddings
+from oodml.embed import EmbeddingSet, EncoderSpec, read_embeddings
 from oodml.embed.device import find_device
 from oodml.embed.network import Network
-from oodml.errors import RunError
-from oodml.methods import Course, FeatureEncoder, base_of, method_kind
+from oodml.errors import OodmlError, RunError
+from oodml.methods import Course, FeatureEncoder, base_of, method_kind, preset_of
 from oodml.registry import load_plugin, plugin_of
 from oodml.score import ScoreCard, Subject, score_split
 from oodml.split import SplitSequence, read_sequence
@@ -38,7 +38,7 @@ class Setting:
     encoder: str | None = None
     data: Dataset | None = None
     whole: bool = True
-    device: str = "cpu"
+    device: str = "auto"
     tracker: str | None = None
 
 
@@ -69,7 +69,7 @@ def carry_out(job: Job) -> Failure | None:
     """Train, score, write, as far as that is not done; idempotent.
 
     Returns the failure rather than raising it. Of several processes of torchrun, which train
-    together, the first one scores and writes.
+    together, the first one scores and writes; what fails in one of them alone ends them all.
     """
     from oodml.methods import distributed
 
@@ -80,10 +80,11 @@ def carry_out(job: Job) -> Failure | None:
             _carry_out(job, store)
     # One broken run must not stop the others; the log keeps the whole traceback.
     except Exception as error:
-        if not _writes():  # the first process waits for this one: end both
-            raise
         log = store.fail(job.spec, traceback.format_exc())
         failure = Failure(job.spec, f"{type(error).__name__}: {error}", log)
+        if distributed.together() and not isinstance(error, OodmlError):
+            # Such as no memory: the others wait for this process, and torchrun ends them with it.
+            raise SystemExit(f"{job.spec.label()}: {failure.reason} (see {log})") from error
     return distributed.agreed(failure)
 
 
@@ -118,21 +119,29 @@ def _model(
     if (kept := store.encoder(spec, embeddings.vectors.shape[1])) is not None:
         return kept, True
     method = method_kind(spec.method)(**spec.parameters)
-    course = Course(
-        find_device(setting.device),
-        store.folder(spec),
-        tracker=tracker_of(job.spec, store, setting.tracker),
-    )
+    tracker = tracker_of(job.spec, store, setting.tracker) if _writes() else None
+    course = Course(find_device(setting.device), store.folder(spec), tracker=tracker)
     context = fit_context(
         embeddings, sequence, spec, data=setting.data, encoder=setting.encoder, course=course
     )
-    trained = method.fit(context)
+    try:
+        trained = method.fit(context)
+    finally:
+        if tracker is not None:
+            tracker.flush()
     if store.metrics(spec) and not has_weights(trained.encoder):
         return trained.encoder, True
     if _writes():
         before = network_of(setting.encoder) if setting.whole else None
-        store.keep(spec, trained, before)
+        if before and embeddings.encoder:
+            before = replace(before, spec=_as_computed(before.spec, embeddings.encoder))
+        store.keep(spec, trained, before, device=context.course.device)
     return trained.encoder, False
+
+
+def _as_computed(spec: EncoderSpec, computed: EncoderSpec) -> EncoderSpec:
+    """The spec in the precision that the features were computed in."""
+    return replace(spec, precision=computed.precision)
 
 
 def _writes() -> bool:
@@ -146,7 +155,7 @@ def _score(
 ) -> ScoreCard:
     spec = job.spec
     subject = Subject(
-        method=spec.method_label(),
+        method=spec.method_label(preset_of(spec.protocol, embeddings.dataset)),
         seed=spec.seed,
         protocol=spec.protocol,
         selection=spec.selection if spec.budget else None,
@@ -161,7 +170,7 @@ def _score(
         head = model
     else:  # it takes the images themselves
         test, head = sequence.part(spec.part).test, None
-        embeddings = embedded(embeddings, job.setting.data, model, test)
+        embeddings = embedded(embeddings, job.setting.data, model, test, job.setting.device)
     return score_split(
         embeddings, sequence, spec.rank, subject=subject, trained=head, metrics=metrics
     )

@@ -14,6 +14,7 @@ from oodml.data import Dataset, Vectors
 from oodml.embed import EmbeddingSet, EncoderSpec, embed_data, write_embeddings
 from oodml.errors import RunError, SplitError
 from oodml.methods import (
+    TRAINING,
     Budget,
     base_of,
     budget_of,
@@ -93,12 +94,14 @@ class Sweep:
         )
         implied = preset_of(self.protocol, embeddings.dataset)
         parts = sequence.parts(controls=self.controls, both_ways=self.both_ways)
-        return [
+        specs = [
             replace(spec, rank=p.rank, control=p.control, swapped=p.swapped, seed=seed)
             for spec in (_of_method(name, common, implied) for name in dict.fromkeys(self.methods))
             for p in parts
             for seed in (self.seeds if spec.budget else (None,))
         ]
+        # Names that say the same, such as margin and margin?beta=1.2, are one run.
+        return list({spec.digest(): spec for spec in specs}.values())
 
 
 def _of_method(name: str, common: RunSpec, implied: str | None) -> RunSpec:
@@ -114,6 +117,7 @@ def _of_method(name: str, common: RunSpec, implied: str | None) -> RunSpec:
         preset=(preset_in(name) or implied) if method.seeded else None,
         precision=common.precision if method.seeded else "float32",
         budget=common.budget if method.seeded else {},
+        training=TRAINING if method.seeded else None,
         plugin=plugin.sha256 if plugin else None,
     )
 
@@ -151,6 +155,7 @@ class SweepOptions(TypedDict, total=False):
     both_ways: bool
     metrics: Sequence[str]
     precision: str
+    setting: Setting
 
 
 def run_methods(
@@ -282,6 +287,8 @@ def plan_jobs(
 ) -> list[Job]:
     """The jobs of those specs that are not done, their inputs written into the store."""
     require_classes(sequence, embeddings)
+    for spec in specs:
+        _require_budget(spec, len(embeddings))
     left = [spec for spec in specs if not store.done(spec, setting.metrics)]
     if not left:
         return []
@@ -299,8 +306,25 @@ def plan_jobs(
         write_embeddings(vectors, embeddings)
     if not splits.exists():
         write_sequence(splits, sequence)
+    _prepare(left, setting)
     given = replace(setting, plugins=tuple(plugin.path for plugin in plugins()))
     return [Job(spec, vectors, splits, store.root, given) for spec in left]
+
+
+def _require_budget(spec: RunSpec, images: int) -> None:
+    """Raise `RunError` where a method asks for more steps than the budget has on so many images."""
+    method = method_kind(spec.method)(**spec.parameters)
+    if isinstance(method, LossMethod):
+        method.steps_of(Budget(**spec.budget).steps_on(images))
+
+
+def _prepare(specs: list[RunSpec], setting: Setting) -> None:
+    """What all jobs that train a network need, made once; raises `RunError` where it cannot be."""
+    protocols = {spec.protocol for spec in specs if spec.budget} - {"head"}
+    if not protocols:
+        return
+    data = require_images(protocols.pop(), setting.data, network_of(setting.encoder))[0]
+    prepare_training(data, specs)
 
 
 def _summary(failures: list[Failure], total: int) -> str:

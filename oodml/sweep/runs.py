@@ -80,14 +80,21 @@ class RunStore:
             return None
         return model
 
-    def keep(self, spec: RunSpec, trained: Trained, before: Network | None = None) -> None:
+    def keep(
+        self,
+        spec: RunSpec,
+        trained: Trained,
+        before: Network | None = None,
+        *,
+        device: str = "cpu",
+    ) -> None:
         """What was trained and how; the model last. A repeated run writes the same again.
 
         A head is kept with the network `before` it, where one is given.
         """
         folder, encoder = self.folder(spec), trained.encoder
         write_json(folder / "spec.json", "run", spec.to_json())
-        write_json(folder / "env.json", "environment", environment())
+        write_json(folder / "env.json", "environment", environment(device))
         lines = (json.dumps(record, allow_nan=False) for record in trained.history)
         write_text(folder / "metrics.jsonl", "".join(f"{line}\n" for line in lines))
         if isinstance(encoder, Network):
@@ -97,7 +104,6 @@ class RunStore:
             write_trained(self.model(spec), whole.spec, *parts_of(whole))
         elif encoder.state():
             write_head(self.model(spec), encoder)
-        remove_checkpoint(folder)
 
     def write(self, spec: RunSpec, card: ScoreCard, seconds: float) -> None:
         """The result of the model that was kept, in place of any other."""
@@ -126,6 +132,7 @@ class RunStore:
     def _write_result(self, spec: RunSpec, result: dict[str, Any]) -> None:
         write_json(self.result(spec), "result", result)
         (self.folder(spec) / "error.txt").unlink(missing_ok=True)
+        remove_checkpoint(self.folder(spec))
 
     def fail(self, spec: RunSpec, text: str) -> Path:
         """Keep why a run failed; its path."""
@@ -182,7 +189,7 @@ def _read_cards(path: Path) -> list[ScoreCard]:
         raise FormatError(f"{path}: {error}; remove that folder and run again.") from None
 
 
-def environment() -> dict[str, Any]:
+def environment(device: str = "cpu") -> dict[str, Any]:
     """What a result was computed with: versions, machine type, threads; never a host or a path."""
     import torch
 
@@ -193,6 +200,6 @@ def environment() -> dict[str, Any]:
         "plugins": {plugin.path.name: plugin.sha256 for plugin in plugins()},
         "threads": torch.get_num_threads(),
         "cores": os.cpu_count(),
-        "device": "cpu",
+        "device": device,
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }

@@ -17,11 +17,11 @@ class RunSpec:
 
     `features` is the digest of the vectors, `encoder` the identity of what made them, where that is
     known. `preset` is where the parameters come from, if not from the method; `plugin` the sha256
-    of the plug-in file that the method is from, None for others; data and splits are here by their
-    content, wherever they are from. It holds no path and no host. The metrics are not part of it: a
-    run is a training, and what is measured on it can be added. Fields that are None are not part of
-    the digest, so that a later version can add one and keep every earlier result; `swapped` is True
-    or None.
+    of the plug-in file that the method is from, None for others; `training` the version of the
+    loop, None where nothing is trained. Data and splits are here by their content, wherever they
+    are from. It holds no path and no host. The metrics are not part of it: a run is a training, and
+    what is measured on it can be added. Fields that are None are not part of the digest, so that a
+    later version can add one and keep every earlier result; `swapped` is True or None.
     """
 
     content_fingerprint: str
@@ -43,6 +43,7 @@ class RunSpec:
     control: int | None = None
     plugin: str | None = None
     preset: str | None = None
+    training: int | None = None
     swapped: bool | None = None
 
     def __post_init__(self) -> None:
@@ -72,10 +73,10 @@ class RunSpec:
         seed = "" if self.seed is None else f", seed {self.seed}"
         return f"{self.method_label()}, split {self.part}{seed}"
 
-    def method_label(self) -> str:
+    def method_label(self, implied: str | None = None) -> str:
         """The method, its preset, and those of its parameters that are not the defaults.
 
-        A preset that the protocol implies is not said.
+        The preset that the protocol implies is not said.
         """
         from oodml.methods import METHODS, base_of, defaults_of
 
@@ -86,6 +87,6 @@ class RunSpec:
             for key, value in sorted(self.parameters.items())
             if defaults.get(key) != value
         ]
-        implied = self.preset is None or self.preset.startswith(self.protocol)
-        name = self.method if implied else f"{self.method}@{self.preset}"
+        known_preset = self.preset in (None, implied)
+        name = self.method if known_preset else f"{self.method}@{self.preset}"
         return name + ("?" + "&".join(changed) if changed else "")

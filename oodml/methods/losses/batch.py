@@ -39,6 +39,15 @@ def unit(vectors: Tensor) -> Tensor:
     return vectors / torch.where(lengths > 0, lengths, 1)
 
 
+def rows_of(vectors: Tensor, rows: Tensor) -> Tensor:
+    """Rows `(r, dim)` of vectors, which may come more than once.
+
+    Their gradients are added one after the other: those of `vectors[rows]` are by several threads
+    in any order, and so not the same bits every time.
+    """
+    return vectors.index_select(0, rows)
+
+
 def squared_distances(units: Tensor) -> Tensor:
     """Squared Euclidean distances `(b, b)` of unit vectors, 2 - 2 cos."""
     return (2 - 2 * units @ units.T).clamp(min=0)

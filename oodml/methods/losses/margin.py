@@ -9,6 +9,7 @@ from oodml.methods.losses.batch import (
     distance,
     full_precision,
     positives_and_negatives,
+    rows_of,
     total_over,
     unit,
 )
@@ -49,8 +50,9 @@ class MarginLoss(torch.nn.Module):
         units = unit(embeddings)
         anchors, positives, negatives = self.triplets(units, labels, draws)
         beta = self.beta[labels[anchors]]
-        pull = torch.relu(distance(units[anchors], units[positives]) - beta + self.margin)
-        push = torch.relu(beta - distance(units[anchors], units[negatives]) + self.margin)
+        own, near, far = (rows_of(units, rows) for rows in (anchors, positives, negatives))
+        pull = torch.relu(distance(own, near) - beta + self.margin)
+        push = torch.relu(beta - distance(own, far) + self.margin)
         return total_over(pull + push, ((pull > 0) | (push > 0)).sum())
 
     def triplets(

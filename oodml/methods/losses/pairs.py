@@ -13,6 +13,7 @@ from oodml.methods.losses.batch import (
     full_precision,
     log_one_plus,
     positives_and_negatives,
+    rows_of,
     squared_distances,
     total_over,
     unit,
@@ -56,8 +57,9 @@ class ContrastiveLoss(torch.nn.Module):
         self, units: Tensor, labels: Tensor, draws: torch.Generator
     ) -> tuple[Tensor, Tensor]:
         positives, negatives, found = draw_triplets(units, labels, draws)
-        near = distance(units, units[positives])
-        return near, distance(units[found], units[negatives[found]])
+        near = distance(units, rows_of(units, positives))
+        anchors = found.nonzero()[:, 0]
+        return near, distance(rows_of(units, anchors), rows_of(units, negatives[anchors]))
 
 
 class TripletLoss(torch.nn.Module):

@@ -68,18 +68,20 @@ class ProxyAnchorLoss(torch.nn.Module):
         mean_{c in the batch} log(1 + sum_{x of c} exp(-alpha (s_xc - delta)))
       + mean_{all c} log(1 + sum_{x not of c} exp(alpha (s_xc + delta)))
 
-    over the proxies of classes c and cosines s. Proxies start as normal numbers over 8, as in
-    ooDML's code, which counts a class once an image: the same where all classes of a batch have as
-    many. pytorch-metric-learning has the same value and gradient, and draws its proxies otherwise.
+    over the proxies of classes c and cosines s. `proxies` `(classes, dim)` start as normal numbers
+    over 8 in ooDML's code, whose first mean is `by_image`: a class counts once an image, which
+    differs where some classes of a batch have more images than others. pytorch-metric-learning has
+    the same value and gradient as the equation, and draws its proxies otherwise.
     """
 
     def __init__(
-        self, classes: int, dim: int, draws: torch.Generator, *, alpha: float, delta: float
+        self, proxies: Tensor, *, alpha: float, delta: float, by_image: bool = False
     ) -> None:
         super().__init__()
-        self.proxies = torch.nn.Parameter(torch.randn(classes, dim, generator=draws) / 8)
+        self.proxies = torch.nn.Parameter(proxies)
         self.alpha = alpha
         self.delta = delta
+        self.by_image = by_image
 
     @full_precision
     def forward(self, embeddings: Tensor, labels: Tensor, _draws: torch.Generator) -> Tensor:
@@ -88,6 +90,8 @@ class ProxyAnchorLoss(torch.nn.Module):
         own = classes[:, None] == labels[None, :]
         pull = log_one_plus(-self.alpha * (cosines - self.delta), own)
         push = log_one_plus(self.alpha * (cosines + self.delta), ~own)
+        if self.by_image:
+            return pull[labels].mean() + push.mean()
         return pull.sum() / own.any(dim=1).sum() + push.mean()
 
 
