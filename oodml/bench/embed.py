@@ -35,6 +35,8 @@ PLAIN_BATCH = 64
 _FULL = ("tv:resnet50?init=random&seed=0", "tv:mobilenet_v2?init=random&seed=0")
 _QUICK = ("tv:resnet18?init=random&seed=0&size=64",)
 _WEIGHTS = "mobilenet_v2/mobilenet_v2_imagenet.safetensors"
+_BARE = "tv:mobilenet_v2?init=random&seed=0&size=32"
+_PRECISIONS = ("bf16", "float32")
 _OPTIONS = "arch=tv:mobilenet_v2&mean=0.5&std=0.5&size=224"
 
 
@@ -60,7 +62,7 @@ def _networks(name: str, images: int, repeats: int) -> Iterator[BenchRow]:
     device = find_device("auto")
     expected = _plainly(encoder, batch, images)
     ways: list[tuple[str, Callable[[], Array]]] = []
-    for precision in ("bf16", "float32"):
+    for precision in _PRECISIONS:
         worker = start_worker(set_precision(encoder, precision), device, None)
         way = f"oodml, {precision}, {device}, batches of {min(worker.most, images)}"
         ways.append((way, _calling(worker, batch)))
@@ -112,7 +114,7 @@ def _recall() -> Iterator[BenchRow]:
     weights, photos = folder / _WEIGHTS, folder / "cub127" / "images"
     if not (weights.is_file() and photos.is_dir()):
         note = f"unknown: there are no photos and weights in {folder}; random weights, time only"
-        yield from _embedded("glyphs", "tv:mobilenet_v2?init=random&seed=0&size=32", note=note)
+        yield from _embedded("glyphs", _BARE, note=note)
         return
     yield from _embedded(f"folder:{photos}?name=cub127", f"file:{weights}?{_OPTIONS}")
 
@@ -127,7 +129,7 @@ def _embedded(name: str, encoder: str, note: str = "") -> Iterator[BenchRow]:
     data = load_data(name)
     task = f"embed {len(data):,} images of {data.name} from files to vectors"
     found = {}
-    for precision in ("bf16", "float32"):
+    for precision in _PRECISIONS:
 
         def embed(precision: str = precision) -> EmbeddingSet:
             return embed_data(data, encoder, cache=False, precision=precision)
@@ -135,9 +137,8 @@ def _embedded(name: str, encoder: str, note: str = "") -> Iterator[BenchRow]:
         seconds, found[precision] = timed(embed, repeats=1, warm=False)
         rate = f"{len(data) / seconds:,.1f} images/s"
         yield BenchRow(task, f"oodml, {precision}", seconds, note=rate)
-    exact, rounded = found["float32"], found["bf16"]
-    changes = "" if note else _changes(exact, rounded)
-    yield BenchRow(task, "change of recall@1 by bf16", None, note=note or changes)
+    note = note or _changes(found["float32"], found["bf16"])
+    yield BenchRow(task, "change of recall@1 by bf16", None, note=note)
 
 
 def _changes(exact: EmbeddingSet, rounded: EmbeddingSet) -> str:
