@@ -8,8 +8,10 @@ A trial draws learning rates, weight decay, steps and the weights of +l2 and +se
 ranges that are the same for all methods, by a seeded generator that does not know the method: trial
 i of `triplet`, `triplet+l2` and `triplet+sec` has the same rates, decay and steps. It is trained on
 the train classes of the first, the middle and the last split and judged by the mean of the
-validation classes' Recall@1; test classes are never looked at. The work file beside the output
-holds every trial as it is done: killed, the same command goes on.
+validation classes' Recall@1; the test classes of these splits are not looked at (validation classes
+of one split are test classes of others, so a preset has seen most classes of its data set: it
+compares methods on the same footing, and is no estimate for new classes). The work file beside the
+output holds every trial as it is done: killed, the same command goes on.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import argparse
 import json
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from multiprocessing import get_context
@@ -29,10 +32,10 @@ import numpy as np
 import oodml
 from oodml.embed import EmbeddingSet, read_embeddings
 from oodml.errors import RunError
-from oodml.methods import Budget, FitContext, defaults_of, find_method
+from oodml.methods import TRAINING, Budget, FitContext, defaults_of, find_method
 from oodml.score import transform
 from oodml.split import SplitSequence, read_sequence
-from oodml.store import canonical_json, write_text
+from oodml.store import canonical_json, digest, write_text
 
 RANGES = {  # of each parameter that a method has; log-uniform
     "lr": (1e-4, 1e-2),
@@ -55,9 +58,13 @@ class Trial:
     rank: int
     parameters: Mapping[str, float]
 
+    inputs: str
+
     @property
     def key(self) -> str:
-        return f"{self.method} {self.number} {self.rank}"
+        """All that its recall depends on, in short."""
+        facts = [self.inputs, self.method, self.number, self.rank, dict(self.parameters), TRAINING]
+        return f"{self.method} {self.number} {self.rank} {digest(facts)[:12]}"
 
 
 def draws(method: str, number: int) -> dict[str, float]:
@@ -95,9 +102,9 @@ def recall(embeddings: Path, splits: Path, trial: Trial) -> float:
     return float(oodml.evaluate(found, val.labels, ["recall@1"])["recall@1"])
 
 
-def plan(methods: Iterable[str], trials: int, ranks: tuple[int, ...]) -> list[Trial]:
+def plan(methods: Iterable[str], trials: int, ranks: tuple[int, ...], inputs: str) -> list[Trial]:
     return [
-        Trial(method, number, rank, draws(method, number))
+        Trial(method, number, rank, draws(method, number), inputs)
         for number in range(trials)
         for method in methods
         for rank in ranks
@@ -137,7 +144,7 @@ def main() -> None:
     vectors, sequence = inputs(asked.embeddings, asked.splits)
     last = len(sequence.splits)
     ranks = (1, (last + 1) // 2, last)
-    todo = plan(asked.methods, asked.trials, ranks)
+    todo = plan(asked.methods, asked.trials, ranks, f"{vectors.digest()} {sequence.digest}")
     done = carry_out(asked, todo)
     trials = summary(done, todo)
     write_text(
@@ -172,11 +179,14 @@ def carry_out(asked: argparse.Namespace, todo: list[Trial]) -> dict[str, float]:
     work = asked.output.with_suffix(".trials.jsonl")
     done: dict[str, float] = {}
     if work.exists():
-        records = [json.loads(line) for line in work.read_text().splitlines() if line.endswith("}")]
-        done = {record["key"]: record["recall"] for record in records}
+        for line in work.read_text().splitlines():
+            with suppress(json.JSONDecodeError):  # the last one, where it was killed
+                record = json.loads(line)
+                done[record["key"]] = record["recall"]
     left = [trial for trial in todo if trial.key not in done]
     spawn = get_context("spawn")
     with ProcessPoolExecutor(asked.workers, mp_context=spawn) as pool, work.open("a") as stream:
+        stream.write("\n")  # a line that was cut is not gone on with
         futures = {pool.submit(recall, asked.embeddings, asked.splits, t): t for t in left}
         for number, future in enumerate(as_completed(futures), start=1):
             trial = futures[future]

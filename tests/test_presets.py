@@ -88,7 +88,9 @@ def test_a_name_goes_over_its_preset() -> None:
 def test_protocols_have_budgets_and_refuse_what_they_cannot_train() -> None:
     assert budget_of("head") == Budget()
     assert budget_of("full").batch == 112
-    with pytest.raises(UnknownNameError, match="'paper-glyphs' is no preset; nearest: paper-"):
+    with pytest.raises(
+        UnknownNameError, match="settings for cub200, cars196, sop, not for 'glyphs'"
+    ):
         budget_of("paper", "glyphs")
 
     class OnViews(LossMethod):
@@ -117,5 +119,46 @@ def test_runs_say_their_preset(tmp_path: Path) -> None:
     assert {spec.preset for spec in specs} == {None, "full"}
     # What a protocol implies is known by the protocol.
     full = replace(sweep, protocol="full", methods=("margin",)).specs(vectors, sequence)
-    assert {spec.method_label() for spec in full} == {"margin"}
+    assert {spec.method_label("full") for spec in full} == {"margin"}
     assert {spec.parameters["lr"] for spec in full} == {1e-5}
+
+
+def test_names_that_say_the_same_are_one_run(tmp_path: Path) -> None:
+    vectors = toy_embeddings(12)
+    sequence = oodml.build_splits(vectors, levels=2)
+    names = ("margin?dim=4", "margin?dim=4&beta=1.2", "margin+sec+l2?dim=4", "margin+l2+sec?dim=4")
+    sweep = Sweep(names, (0,), budget=Budget(steps=1, batch=8, per_class=2))
+    assert len(sweep.specs(vectors, sequence)) == 2 * len(sequence.splits)
+    cards = run_sweep(vectors, sequence, sweep, RunStore(tmp_path))
+    assert len(oodml.build_curves(cards)) == 2
+
+
+def test_presets_of_the_same_protocol_are_told_apart() -> None:
+    vectors = replace(toy_embeddings(12), dataset="cars196")
+    sequence = oodml.build_splits(vectors, levels=2)
+    specs = Sweep(("rmargin", "rmargin@paper-cub200"), (0,), "paper").specs(vectors, sequence)
+    labels = {spec.method_label("paper-cars196"): spec.parameters["rho"] for spec in specs}
+    assert labels == {"rmargin": 0.35, "rmargin@paper-cub200": 0.4}
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("margin@", "takes parameters only"),
+        ("margin?steps=-5", "Parameter steps of 'margin' is -5; expected at least 0"),
+        ("margin?hidden=-1", "Parameter hidden of 'margin' is -1"),
+        ("margin?weight_decay=-1", "Parameter weight_decay of 'margin' is -1"),
+        ("margin+sec?sec_rho=0", r"sec_rho of 'margin.sec' is 0.0; expected above 0, at most 1"),
+        ("margin+sec?sec_rho=5", "expected above 0, at most 1"),
+        ("proxyanchor?form=x", "Parameter form of 'proxyanchor' is 'x'; expected one of"),
+    ],
+)
+def test_parameters_that_make_no_sense(name: str, message: str) -> None:
+    with pytest.raises(UnknownNameError, match=message):
+        find_method(name)
+
+
+@pytest.mark.parametrize("options", [{"steps": 0}, {"batch": 1}, {"check": 0}, {"epochs": -1}])
+def test_a_budget_of_nothing_is_refused(options: dict[str, int]) -> None:
+    with pytest.raises(RunError, match=r"The budget's .* expected"):
+        Budget(**options)

@@ -271,3 +271,30 @@ def test_with_replacement_classes_and_images_can_come_twice() -> None:
     assert any(len(set(row)) < 6 for row in classes.tolist())
     largest = drawn.reshape(-1, 2)[pairs[:, 0] == 5]
     assert 0.1 < (largest[:, 0] == largest[:, 1]).mean() < 0.24  # 1 / 6 of the time the same image
+
+
+# Threads -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["margin", "rmargin", "contrastive"])
+def test_several_threads_give_the_same_bits_every_time(name: str) -> None:
+    """At a size at which torch adds up gradients of chosen rows in parallel."""
+    threads = torch.get_num_threads()
+    rng = np.random.default_rng(0)
+    values = torch.from_numpy(rng.standard_normal((256, 512), dtype=np.float32))
+    labels = torch.arange(64).repeat_interleave(4)
+    method = find_method(name)
+    assert isinstance(method, LossMethod)
+
+    def gradient() -> bytes:
+        embeddings = values.clone().requires_grad_()
+        draws = torch.Generator().manual_seed(0)
+        method.loss(64, draws)(embeddings, labels, draws).backward()
+        assert embeddings.grad is not None
+        return embeddings.grad.numpy().tobytes()
+
+    try:
+        torch.set_num_threads(2)
+        assert len({gradient() for _ in range(25)}) == 1
+    finally:
+        torch.set_num_threads(threads)

@@ -124,3 +124,11 @@ def test_what_is_no_named_network_is_kept_as_a_head(encoder: str | None) -> None
 
     network = network_of(encoder)
     assert (network is None) == (encoder is None or encoder.startswith("oodml"))
+
+
+def test_a_head_on_bf16_features_says_so(
+    data: Dataset, sequence: SplitSequence, tmp_path: Path
+) -> None:
+    rounded = embed_data(data, ENCODER, precision="bf16")
+    path = run(rounded, sequence, tmp_path, method="margin?dim=4", encoder=ENCODER)
+    assert open_encoder(f"file:{path}").spec.precision == "bf16"

@@ -84,7 +84,8 @@ def _plain_loop(context: FitContext, loss: Loss) -> None:
     )
     features = torch.from_numpy(np.array(context.train.vectors))
     head = torch.nn.Linear(D, DIM)
-    optimiser = torch.optim.Adam(head.parameters(), lr=1e-3)
+    own = loss.parameters() if isinstance(loss, torch.nn.Module) else ()
+    optimiser = torch.optim.Adam([*head.parameters(), *own], lr=1e-3, fused=True)
     for step in range(1, budget.steps + 1):
         rows = torch.from_numpy(sampler.draw(step))
         value = loss(head(features[rows]), labels[rows])

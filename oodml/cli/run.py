@@ -103,11 +103,11 @@ def run(
     device, executor = _together(device, executor)
     sweep = _sweep(options, precision, device)
     sequence = read_sequence(file)
+    known = sequence.encoder.name if sequence.encoder else None
+    sweep = _with_images(sweep, dataset, encoder or known)
     how: dict[str, Any] = {"precision": precision, "device": device, "fallback": sequence.encoder}
     vectors = load_vectors(embeddings, dataset, encoder, **how)
     _warn_of_other_data(sequence, vectors)
-    known = sequence.encoder.name if sequence.encoder else None
-    sweep = _with_images(sweep, dataset, encoder or known)
     store = RunStore(output)
     work = count_work(vectors, sequence, sweep, store)
     if not dry_run:
@@ -120,6 +120,8 @@ def run(
                 executor=lambda: make_executor(executor),
                 progress=update,
             )
+    if int(os.environ.get("RANK", "0")):
+        return  # of several processes of torchrun the first one speaks
     if as_json:
         counts = {"runs": work.runs, "done_before": work.done}
         counts |= {"to_train": work.to_train, "to_score": work.to_score}
@@ -185,14 +187,17 @@ def _sweep(asked: Asked, precision: str | None, device: str) -> Sweep:
 def _with_images(sweep: Sweep, dataset: str | None, encoder: str | None) -> Sweep:
     """The sweep with the images behind the features, where they are named."""
     from oodml.data import Vectors, load_data
+    from oodml.sweep.inputs import require_images
 
-    if dataset is None:
-        return sweep
-    data = load_data(dataset)
-    if isinstance(data.source, Vectors):
-        return sweep
+    data = None if dataset is None else load_data(dataset)
+    if data is not None and isinstance(data.source, Vectors):
+        data = None
+    if sweep.protocol != "head":
+        require_images(sweep.protocol, data, encoder)
+        sweep.budget_on(data.name if data else "")
     images = None if sweep.protocol == "head" else data
-    return replace(sweep, setting=replace(sweep.setting, encoder=encoder, data=images))
+    named = encoder if data is not None else None
+    return replace(sweep, setting=replace(sweep.setting, encoder=named, data=images))
 
 
 def _warn_of_other_data(sequence: SplitSequence, vectors: EmbeddingSet) -> None:

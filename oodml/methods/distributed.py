@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from datetime import timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import distributed
@@ -34,7 +34,8 @@ def join() -> str | None:
         torch.cuda.set_device(device)
         distributed.init_process_group("nccl", device_id=device)
     # What is agreed on is no tensor of a GPU, and may have to wait while the first one scores.
-    _TALK.append(distributed.new_group(backend="gloo", timeout=timedelta(days=1)))
+    group: Any = distributed.new_group(backend="gloo", timeout=timedelta(days=1))
+    _TALK.append(group)
     return str(device)
 
 

@@ -87,7 +87,13 @@ def find_preset(name: str) -> Preset:
 def preset_of(protocol: str, dataset: str) -> str | None:
     """What a protocol implies where nothing is named: `paper` needs to know the data set."""
     if protocol == "paper":
-        return find_preset(f"paper-{dataset}").name
+        if f"paper-{dataset}" not in _PUBLISHED:
+            known = ", ".join(name[6:] for name in _PUBLISHED if name.startswith("paper-"))
+            raise UnknownNameError(
+                f"Protocol paper has settings for {known}, not for {dataset!r}; use --protocol "
+                "full, or give the data its name (folder:PATH?name=cub200)."
+            )
+        return f"paper-{dataset}"
     return "full" if protocol == "full" else None
 
 

@@ -54,12 +54,7 @@ def fit_context(
     )
     if spec.protocol == "head" or not spec.budget:
         return context
-    network = network_of(encoder)
-    if data is None or network is None:
-        raise RunError(
-            f"Protocol {spec.protocol} trains the network, and so takes images and a network whose "
-            "architecture has a name; give --dataset and an --encoder such as tv:resnet50."
-        )
+    data, network = require_images(spec.protocol, data, encoder)
     read = _whole(data) if spec.protocol == "paper" else prepare_images(data, SHORTER).__getitem__
     return replace(
         context,
@@ -67,6 +62,27 @@ def fit_context(
         images=_pictures(embeddings, data, network, train, read),
         val_images=_pictures(embeddings, data, network, split.val, read) if apart else None,
     )
+
+
+def require_images(
+    protocol: str, data: Dataset | None, encoder: str | None
+) -> tuple[Dataset, Network]:
+    """What a protocol that trains the network needs; raises `RunError` where it is not there."""
+    network = network_of(encoder)
+    if data is None or network is None:
+        raise RunError(
+            f"Protocol {protocol} trains the network, and so takes images and a network whose "
+            "architecture has a name; give --dataset and an --encoder such as tv:resnet50."
+        )
+    return data, network
+
+
+def prepare_training(spec: RunSpec, data: Dataset | None, encoder: str | None) -> None:
+    """Make what many jobs need once, before they start; raises where a job could not run."""
+    if spec.protocol != "head" and spec.budget:
+        data, _ = require_images(spec.protocol, data, encoder)
+        if spec.protocol == "full":
+            prepare_images(data, SHORTER)
 
 
 @lru_cache(maxsize=1)

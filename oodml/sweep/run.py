@@ -16,9 +16,11 @@ from oodml.errors import RunError, SplitError
 from oodml.methods import (
     TRAINING,
     Budget,
+    LossMethod,
     base_of,
     budget_of,
     find_method,
+    method_kind,
     parameters,
     preset_in,
     preset_of,
@@ -29,6 +31,7 @@ from oodml.score import ScoreCard
 from oodml.split import SplitSequence, require_classes, write_sequence
 from oodml.store import digest
 from oodml.sweep.executors import SerialExecutor
+from oodml.sweep.inputs import prepare_training
 from oodml.sweep.jobs import Failure, Job, Setting, carry_out
 from oodml.sweep.runs import RunStore
 from oodml.sweep.spec import RunSpec
@@ -73,8 +76,9 @@ class Sweep:
             raise ValueError("metrics is empty; expected at least one, such as recall@1.")
 
     def budget_on(self, dataset: str) -> Budget:
-        """The budget of every method of this sweep."""
-        return self.budget or budget_of(self.protocol, dataset)
+        """The budget of every method of this sweep; raises where the protocol has no settings."""
+        implied = budget_of(self.protocol, dataset)
+        return self.budget or implied
 
     def specs(self, embeddings: EmbeddingSet, sequence: SplitSequence) -> list[RunSpec]:
         """A spec a part, method and seed; without randomness once, with no seed."""
@@ -306,7 +310,8 @@ def plan_jobs(
         write_embeddings(vectors, embeddings)
     if not splits.exists():
         write_sequence(splits, sequence)
-    _prepare(left, setting)
+    for spec in {spec.protocol: spec for spec in left if spec.budget}.values():
+        prepare_training(spec, setting.data, setting.encoder)
     given = replace(setting, plugins=tuple(plugin.path for plugin in plugins()))
     return [Job(spec, vectors, splits, store.root, given) for spec in left]
 
@@ -316,15 +321,6 @@ def _require_budget(spec: RunSpec, images: int) -> None:
     method = method_kind(spec.method)(**spec.parameters)
     if isinstance(method, LossMethod):
         method.steps_of(Budget(**spec.budget).steps_on(images))
-
-
-def _prepare(specs: list[RunSpec], setting: Setting) -> None:
-    """What all jobs that train a network need, made once; raises `RunError` where it cannot be."""
-    protocols = {spec.protocol for spec in specs if spec.budget} - {"head"}
-    if not protocols:
-        return
-    data = require_images(protocols.pop(), setting.data, network_of(setting.encoder))[0]
-    prepare_training(data, specs)
 
 
 def _summary(failures: list[Failure], total: int) -> str:
