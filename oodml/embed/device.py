@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import threading
-from collections import Counter
-from collections.abc import Iterator
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from oodml.errors import UnknownNameError
 
+T = TypeVar("T")
+U = TypeVar("U")
 PRECISIONS = ("float32", "bf16")
 
 
@@ -35,6 +38,32 @@ def check_device(device: str) -> str:
             "with a GPU and a torch that was built for it."
         ) from None
     return device
+
+
+def in_threads(work: Callable[[T], U], items: Iterable[T], device: str) -> Iterator[U]:
+    """`work(item)` of every item in order, on as many threads as torch would use on the CPU.
+
+    Each thread runs its torch operations alone, so that one pool does both the products, which
+    torch could share out, and the counting, which it could not. Only a few items are under way.
+    """
+    import torch
+
+    threads = torch.get_num_threads() if torch.device(device).type == "cpu" else 1
+    if threads == 1:
+        yield from map(work, items)
+        return
+    pending: deque[Future[U]] = deque()
+    pool = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
+    try:
+        for item in items:
+            pending.append(pool.submit(work, item))
+            if len(pending) >= 2 * threads:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+        torch.set_num_threads(threads)
 
 
 @contextmanager

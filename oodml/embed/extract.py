@@ -118,7 +118,7 @@ def _source(spec: EncoderSpec) -> str:
 def _in_memory(data: Dataset, worker: Worker, progress: Progress | None) -> Array:
     vectors = np.empty((len(data), worker.encoder.spec.dim), np.float32)
     done = 0
-    for block in batches(data, worker.encoder, range(len(data)), worker.most):
+    for block in batches(data, worker.encoder, range(len(data)), worker.block):
         vectors[done : done + len(block)] = worker(block)
         done += len(block)
         if progress:
@@ -196,8 +196,8 @@ class _Filling:
             if not left:
                 yield _Piece(shard, out, np.arange(0), None, last=True)
             at = 0
-            encoder, most = self.worker.encoder, self.worker.most
-            for block in batches(self.data, encoder, left, most) if left else ():
+            encoder, size = self.worker.encoder, self.worker.block
+            for block in batches(self.data, encoder, left, size) if left else ():
                 places = np.array(left[at : at + len(block)]) - rows.start
                 at += len(block)
                 yield _Piece(shard, out, places, block, last=at == len(left))
