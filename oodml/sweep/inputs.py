@@ -115,7 +115,7 @@ def embedded(
     rows = rows_of(embeddings, classes)
     vectors = np.zeros((len(embeddings), network.spec.dim), dtype=np.float32)
     worker = start_worker(network, device, None)
-    blocks = batches(data, worker.encoder, rows.tolist(), worker.most)
+    blocks = batches(data, worker.encoder, rows.tolist(), worker.block)
     vectors[rows] = np.concatenate([worker(block) for block in blocks])
     return replace(embeddings, vectors=vectors)
 
