@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -202,10 +201,15 @@ def test_of_a_cut_file_what_is_whole_is_kept(
 
 
 @pytest.mark.parametrize("change", [b"", b"{}", b"nothing"])
-def test_without_its_digests_a_file_is_made_anew(data: Dataset, home: Path, change: bytes) -> None:
+def test_lost_digests_are_found_again_in_a_whole_file(
+    data: Dataset, home: Path, change: bytes
+) -> None:
     oodml.embed_data(data, Counting())
-    only(home, "sealed.json").write_bytes(change)
-    assert embedded_again(data) == 7
+    seal = only(home, "sealed.json")
+    before = seal.read_bytes()
+    seal.write_bytes(change)
+    assert embedded_again(data) == 0
+    assert seal.read_bytes() == before
 
 
 @pytest.mark.parametrize("complete", [True, False])
@@ -234,6 +238,13 @@ def test_the_doctor_finds_a_changed_shard_and_repairs_just_it(
 # Claims ------------------------------------------------------------------------------------------
 
 
+def claim_of(path: Path, **other: object) -> None:
+    """Write a claim like one of this process, but for what is other."""
+    path.unlink(missing_ok=True)
+    assert claims.take(path)
+    path.write_text(json.dumps({**json.loads(path.read_text()), **other}))
+
+
 def gone() -> int:
     """The number of a process that has ended."""
     process = subprocess.Popen([sys.executable, "-c", ""])
@@ -248,11 +259,12 @@ def test_claims_are_of_one_at_a_time_and_do_not_outlive_their_process(tmp_path: 
     assert claims.is_held(path)
     claims.release(path)
     assert claims.take(path)
-    path.write_text(json.dumps({"pid": gone(), "host": socket.gethostname()}))
+    claim_of(path, pid=gone())
     assert not claims.is_held(path)
     assert claims.take(path)
-    path.write_text(json.dumps({"pid": gone(), "host": "elsewhere"}))
-    assert not claims.take(path)
+    for other in ({"host": "elsewhere"}, {"boot": "another"}, {"pids": "another container"}):
+        claim_of(path, pid=gone(), **other)
+        assert not claims.take(path)
     for text in ("", "[]", "no JSON"):
         path.write_text(text)
         assert claims.is_held(path)
@@ -264,9 +276,8 @@ def test_claims_are_of_one_at_a_time_and_do_not_outlive_their_process(tmp_path: 
 def test_dead_claims_do_not_block(data: Dataset, home: Path) -> None:
     interrupted(data, shards=1)
     folder = only(home, "manifest.json").parent
-    dead = json.dumps({"pid": gone(), "host": socket.gethostname()})
     for name in ("shard-000001.claim", "seal.claim"):
-        (folder / name).write_text(dead)
+        claim_of(folder / name, pid=gone())
     assert embedded_again(data) == 5
     assert not list(folder.glob("*.claim"))
 

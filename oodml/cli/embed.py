@@ -60,7 +60,10 @@ def _age(_: click.Context, __: click.Parameter, text: str | None) -> float | Non
     help="With --cache: remove what was used longest ago until SIZE (10GB) is left; or all.",
 )
 @click.option(
-    "--older-than", metavar="AGE", callback=_age, help="With --cache: remove what was not used in."
+    "--older-than",
+    metavar="AGE",
+    callback=_age,
+    help="With --cache: remove what was not used for AGE (30d).",
 )
 @json_option
 def embed(
@@ -75,7 +78,8 @@ def embed(
     """Embed every image of DATASET and write the vectors to a file.
 
     A data set that holds vectors, such as isolet, embeds as itself: leave --encoder out. Vectors
-    are kept in OODML_HOME/embeddings, so that no image is embedded twice; --cache shows them.
+    are kept in OODML_HOME/embeddings, so that the same data are not embedded twice; --cache shows
+    them.
 
     \b
     Example:  oodml embed folder:photos/images --encoder tv:resnet50 -o photos.emb
