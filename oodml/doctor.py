@@ -13,12 +13,12 @@ from typing import Any
 from oodml.embed.upkeep import Checked, check_caches, folder_bytes
 from oodml.store import home, offline
 
-_CORE = (
+CORE = (
     *("oodml", "torch", "torchvision", "numpy", "scipy", "scikit-learn", "pot", "matplotlib"),
     *("pillow", "safetensors", "click", "rich", "jinja2", "threadpoolctl"),
 )
 # The packages of every extra that a user may have.
-_EXTRAS = {
+EXTRAS = {
     "timm": ("timm",),
     "clip": ("open-clip-torch",),
     "onnx": ("onnxruntime", "onnx"),
@@ -83,10 +83,8 @@ def examine(*, verify: bool = False, repair: bool = False) -> Health:
     return Health(
         python=platform.python_version(),
         platform=platform.platform(),
-        versions={name: _version(name) for name in _CORE},
-        extras={
-            extra: {name: _version(name) for name in names} for extra, names in _EXTRAS.items()
-        },
+        versions={name: _version(name) for name in CORE},
+        extras={extra: {name: _version(name) for name in names} for extra, names in EXTRAS.items()},
         devices=tuple(_devices()),
         threads=torch.get_num_threads(),
         offline=offline(),

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from test_claims import claim_of, gone
 from toys_embed import Counting, folder_data
 
 import oodml
@@ -238,41 +239,6 @@ def test_the_doctor_finds_a_changed_shard_and_repairs_just_it(
 # Claims ------------------------------------------------------------------------------------------
 
 
-def claim_of(path: Path, **other: object) -> None:
-    """Write a claim like one of this process, but for what is other."""
-    path.unlink(missing_ok=True)
-    assert claims.take(path)
-    path.write_text(json.dumps({**json.loads(path.read_text()), **other}))
-
-
-def gone() -> int:
-    """The number of a process that has ended."""
-    process = subprocess.Popen([sys.executable, "-c", ""])
-    process.wait()
-    return process.pid
-
-
-def test_claims_are_of_one_at_a_time_and_do_not_outlive_their_process(tmp_path: Path) -> None:
-    path = tmp_path / "x.claim"
-    assert claims.take(path)
-    assert not claims.take(path)
-    assert claims.is_held(path)
-    claims.release(path)
-    assert claims.take(path)
-    claim_of(path, pid=gone())
-    assert not claims.is_held(path)
-    assert claims.take(path)
-    for other in ({"host": "elsewhere"}, {"boot": "another"}, {"pids": "another container"}):
-        claim_of(path, pid=gone(), **other)
-        assert not claims.take(path)
-    for text in ("", "[]", "no JSON"):
-        path.write_text(text)
-        assert claims.is_held(path)
-    old = time.time() - claims.STALE - 1
-    os.utime(path, (old, old))
-    assert claims.take(path)
-
-
 def test_dead_claims_do_not_block(data: Dataset, home: Path) -> None:
     interrupted(data, shards=1)
     folder = only(home, "manifest.json").parent
@@ -379,6 +345,7 @@ _FILL = """
 import sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
+from test_claims import claim_of, gone
 from toys_embed import Counting
 import oodml
 from oodml.embed import cache
