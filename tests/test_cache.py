@@ -266,7 +266,7 @@ def test_a_shard_that_another_works_on_is_waited_for(
             cache.put(1, expected[2:4])
             claims.release(claim)
 
-    monkeypatch.setattr("oodml.embed.extract.time.sleep", other)
+    monkeypatch.setattr(time, "sleep", other)
     encoder = Counting()
     found = oodml.embed_data(data, encoder)
     np.testing.assert_array_equal(found.vectors, expected)

@@ -320,6 +320,6 @@ def test_a_shard_that_another_fills_is_told_and_progress_ends(
         if len(waits) == 2 * claims.PATIENCE:
             cache.claim(1).unlink()
 
-    monkeypatch.setattr("oodml.embed.extract.time.sleep", other)
+    monkeypatch.setattr(time, "sleep", other)
     assert embedded_again(data) == 7
     assert [record.message.split(" (")[0] for record in caplog.records] == ["Waiting for elsewhere"]

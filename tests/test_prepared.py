@@ -202,7 +202,9 @@ def test_killed_again_and_again_it_goes_on(tmp_path: Path, monkeypatch: pytest.M
     done: set[Path] = set()
     for _ in range(2):
         with subprocess.Popen(words, env=dict(os.environ)) as process:
-            while process.poll() is None and len(done) == len(now := set(home.rglob("pixels-*"))):
+            while process.poll() is None and len(done) == len(
+                now := set(home.rglob("pixels-*.npy"))
+            ):
                 time.sleep(0.005)
             if process.poll() is None:
                 process.send_signal(signal.SIGKILL)

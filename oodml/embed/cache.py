@@ -184,7 +184,8 @@ class Cache:
             return list(range(len(self.ranges())))
         else:
             read = {n: (path, _digest_of(path)) for n, path in self.shards().items()}
-        return [n for n, (path, expected) in read.items() if self._digest(n, path) != expected]
+        bad = [n for n, (path, expected) in read.items() if self._digest(n, path) != expected]
+        return self.damaged() if bad and not sealed and self.is_sealed() else bad  # sealed since
 
     def tidy(self) -> None:
         """Mend a complete cache whose files do not fit, and remove what a killed process left."""

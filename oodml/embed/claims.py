@@ -36,14 +36,19 @@ def held(path: Path) -> Iterator[None]:
     """Hold a claim, waiting until it is to be had."""
     looks = 0
     while not take(path):
-        looks += 1
-        if looks == PATIENCE:
-            _log.warning("Waiting for %s.", holder(path))
-        time.sleep(WAIT)
+        looks = wait(path, looks)
     try:
         yield
     finally:
         release(path)
+
+
+def wait(path: Path, looks: int) -> int:
+    """Wait a little for who holds a claim, after so many looks; how many there are then."""
+    if looks + 1 == PATIENCE:
+        _log.warning("Waiting for %s.", _holder(path))
+    time.sleep(WAIT)
+    return looks + 1
 
 
 def take(path: Path) -> bool:
@@ -102,7 +107,7 @@ def is_stale(path: Path, seconds: float = STALE) -> bool:
     return time.time() - path.stat().st_mtime >= seconds
 
 
-def holder(path: Path) -> str:
+def _holder(path: Path) -> str:
     """Who holds a claim, for people."""
     found = _read(path) or {}
     return f"{found.get('host', 'another process')} (pid {found.get('pid', '?')}, by {path})"

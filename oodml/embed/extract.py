@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import secrets
-import time
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -31,7 +29,6 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, Any]
 Progress = Callable[[int, int], None]
-_log = logging.getLogger(__name__)
 
 
 class Computing(TypedDict, total=False):
@@ -136,16 +133,14 @@ def _in_memory(data: Dataset, worker: Worker, progress: Progress | None) -> Arra
 def _fill(cache: Cache, data: Dataset, worker: Worker, progress: Progress | None) -> None:
     """Embed what is missing; several processes may, each takes shards that no other works on."""
     filling = _Filling(cache, data, worker, find_known(cache, data))
-    waits = 0
+    looks = 0
     try:
         while cache.vectors() is None:
             if missing := cache.missing():
                 before = sum(len(cache.ranges()[shard]) for shard in missing)
                 if not filling.work(missing, len(data) - before, progress):
-                    waits += 1  # others are at work on all that is left
-                    if waits == claims.PATIENCE:
-                        _log.warning("Waiting for %s.", claims.holder(cache.claim(missing[0])))
-                    time.sleep(claims.WAIT)
+                    # Others are at work on all that is left.
+                    looks = claims.wait(cache.claim(missing[0]), looks)
             else:
                 cache.tidy()
                 cache.seal()

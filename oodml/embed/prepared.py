@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 import os
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -82,6 +81,7 @@ def prepare_images(
         for start in range(0, len(data), SHARD_ROWS)
     ]
     shards: dict[int, Shard] = {}
+    looks = 0
     while missing := [number for number in range(len(ranges)) if number not in shards]:
         before = len(shards)
         for number in missing:
@@ -90,13 +90,13 @@ def prepare_images(
                 if progress:
                     progress(sum(len(ranges[done]) for done in shards), len(data))
         if len(shards) == before:  # others are at work on all that is left
-            time.sleep(claims.WAIT)
+            looks = claims.wait(_claim(folder, missing[0]), looks)
     return Prepared(folder, len(data), tuple(shards[number] for number in range(len(ranges))))
 
 
 def _made(folder: Path, number: int, data: Dataset, rows: range, shorter: int) -> Shard | None:
     """A shard, which is made where it is missing or damaged; None while another process does."""
-    claim = folder / f"pixels-{number:05}.claim"
+    claim = _claim(folder, number)
     if shard := _whole(folder, number, len(rows)):
         return shard
     if not claims.take(claim):
@@ -137,6 +137,10 @@ def _begun(data: Dataset, shorter: int) -> Path:
 
 def _paths(folder: Path, number: int) -> tuple[Path, Path]:
     return folder / f"pixels-{number:05}.npy", folder / f"shapes-{number:05}.npy"
+
+
+def _claim(folder: Path, number: int) -> Path:
+    return folder / f"pixels-{number:05}.claim"
 
 
 def _fill(folder: Path, number: int, data: Dataset, rows: range, shorter: int) -> None:
