@@ -236,6 +236,8 @@ def test_decoded_images_are_shown_and_pruned_too(data: Dataset, tmp_path: Path) 
     [entry] = find_entries()
     assert (entry.folder, entry.encoder) == (folder, "decoded images, shorter side 10")
     assert (entry.rows, entry.done, entry.dim) == (7, 7, 0)
+    shown = CliRunner().invoke(main, ["embed", "--cache"]).stdout
+    assert "complete" in shown
     assert list(check_caches()) == []
     assert claims.take(folder / "pixels-00000.claim")
     assert not prune(most_bytes=0)
@@ -257,6 +259,11 @@ def test_reading_a_folder_or_taking_from_it_is_a_use(
     oodml.embed_data(folder_of(tmp_path / "set", tmp_path / "part", list(data.ids[2:6])), encoder)
     assert encoder.images == 0
     assert time.time() - manifest.stat().st_mtime < 500
+
+
+def test_the_help_says_what_an_age_is() -> None:
+    text = " ".join(CliRunner().invoke(main, ["embed", "--help"]).stdout.split())
+    assert "remove what was not used for AGE (30d)." in text
 
 
 # Facts, progress, ids ----------------------------------------------------------------------------
