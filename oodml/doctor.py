@@ -13,21 +13,19 @@ from typing import Any
 from oodml.embed.upkeep import Checked, check_caches, folder_bytes
 from oodml.store import home, offline
 
-_CORE = (
+CORE = (
     *("oodml", "torch", "torchvision", "numpy", "scipy", "scikit-learn", "pot", "matplotlib"),
-    *("pillow", "safetensors", "click", "rich"),
+    *("pillow", "safetensors", "click", "rich", "jinja2", "threadpoolctl"),
 )
 # The packages of every extra that a user may have.
-_EXTRAS = {
+EXTRAS = {
     "timm": ("timm",),
     "clip": ("open-clip-torch",),
-    "pml": ("pytorch-metric-learning",),
-    "onnx": ("onnxruntime",),
+    "onnx": ("onnxruntime", "onnx"),
     "fast": ("numba",),
-    "ray": ("ray",),
     "peers": ("faiss-cpu", "torchmetrics", "pytorch-fid", "pytorch-metric-learning"),
 }
-_FOLDERS = ("datasets", "embeddings", "pixels")
+_FOLDERS = ("datasets", "embeddings", "pixels", "weights")
 _CPU_FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
 
 
@@ -85,10 +83,8 @@ def examine(*, verify: bool = False, repair: bool = False) -> Health:
     return Health(
         python=platform.python_version(),
         platform=platform.platform(),
-        versions={name: _version(name) for name in _CORE},
-        extras={
-            extra: {name: _version(name) for name in names} for extra, names in _EXTRAS.items()
-        },
+        versions={name: _version(name) for name in CORE},
+        extras={extra: {name: _version(name) for name in names} for extra, names in EXTRAS.items()},
         devices=tuple(_devices()),
         threads=torch.get_num_threads(),
         offline=offline(),
@@ -118,16 +114,27 @@ def _devices() -> Iterator[Device]:
         facts=tuple(flag for flag in _CPU_FLAGS if flag in (flags or ())),
     )
     for index in range(torch.cuda.device_count()):
-        free, total = torch.cuda.mem_get_info(index)
-        facts: Any = torch.cuda.get_device_properties(index)
-        yield Device(
-            device=f"cuda:{index}",
-            name=facts.name,
-            memory=total,
-            free=free,
-            bf16=facts.major >= 8,  # Ampere and later
-            facts=(f"compute capability {facts.major}.{facts.minor}",),
-        )
+        try:
+            yield _gpu(index)
+        except RuntimeError as error:  # as of a GPU that is full or was lost
+            said = str(error).partition("\n")[0]
+            yield Device(f"cuda:{index}", "cannot be used", None, None, None, (said,))
+
+
+def _gpu(index: int) -> Device:
+    """Raises `RuntimeError` where torch cannot use it."""
+    import torch
+
+    free, total = torch.cuda.mem_get_info(index)
+    facts: Any = torch.cuda.get_device_properties(index)
+    return Device(
+        device=f"cuda:{index}",
+        name=facts.name,
+        memory=total,
+        free=free,
+        bf16=facts.major >= 8,  # Ampere and later
+        facts=(f"compute capability {facts.major}.{facts.minor}",),
+    )
 
 
 def _cpu_flags() -> set[str] | None:

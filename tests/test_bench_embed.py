@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -76,3 +77,15 @@ def test_what_is_written_shard_by_shard_is_one_map(tmp_path: Path) -> None:
     assert found.labels.tolist() == [row % 50 for row in range(20_000)]
     spread = [found.vectors[found.labels == c].std(axis=0).mean() for c in range(3)]
     np.testing.assert_allclose(spread, size.noise, rtol=0.1)
+    assert found.ids[51] == "c00001/0000051.jpg"
+
+
+def test_only_what_was_left_by_a_killed_run_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OODML_HOME", str(tmp_path))
+    for name in (".bench-left", ".bench-running"):
+        (tmp_path / name).mkdir()
+    os.utime(tmp_path / ".bench-left", (0, 0))
+    next(bench_large(size=Size(1200, 60, 8)))
+    assert [path.name for path in tmp_path.glob(".bench-[lr]*")] == [".bench-running"]

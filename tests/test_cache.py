@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from test_claims import claim_of, gone
 from toys_embed import Counting, folder_data
 
 import oodml
@@ -202,10 +202,15 @@ def test_of_a_cut_file_what_is_whole_is_kept(
 
 
 @pytest.mark.parametrize("change", [b"", b"{}", b"nothing"])
-def test_without_its_digests_a_file_is_made_anew(data: Dataset, home: Path, change: bytes) -> None:
+def test_lost_digests_are_found_again_in_a_whole_file(
+    data: Dataset, home: Path, change: bytes
+) -> None:
     oodml.embed_data(data, Counting())
-    only(home, "sealed.json").write_bytes(change)
-    assert embedded_again(data) == 7
+    seal = only(home, "sealed.json")
+    before = seal.read_bytes()
+    seal.write_bytes(change)
+    assert embedded_again(data) == 0
+    assert seal.read_bytes() == before
 
 
 @pytest.mark.parametrize("complete", [True, False])
@@ -234,39 +239,11 @@ def test_the_doctor_finds_a_changed_shard_and_repairs_just_it(
 # Claims ------------------------------------------------------------------------------------------
 
 
-def gone() -> int:
-    """The number of a process that has ended."""
-    process = subprocess.Popen([sys.executable, "-c", ""])
-    process.wait()
-    return process.pid
-
-
-def test_claims_are_of_one_at_a_time_and_do_not_outlive_their_process(tmp_path: Path) -> None:
-    path = tmp_path / "x.claim"
-    assert claims.take(path)
-    assert not claims.take(path)
-    assert claims.is_held(path)
-    claims.release(path)
-    assert claims.take(path)
-    path.write_text(json.dumps({"pid": gone(), "host": socket.gethostname()}))
-    assert not claims.is_held(path)
-    assert claims.take(path)
-    path.write_text(json.dumps({"pid": gone(), "host": "elsewhere"}))
-    assert not claims.take(path)
-    for text in ("", "[]", "no JSON"):
-        path.write_text(text)
-        assert claims.is_held(path)
-    old = time.time() - claims.STALE - 1
-    os.utime(path, (old, old))
-    assert claims.take(path)
-
-
 def test_dead_claims_do_not_block(data: Dataset, home: Path) -> None:
     interrupted(data, shards=1)
     folder = only(home, "manifest.json").parent
-    dead = json.dumps({"pid": gone(), "host": socket.gethostname()})
     for name in ("shard-000001.claim", "seal.claim"):
-        (folder / name).write_text(dead)
+        claim_of(folder / name, pid=gone())
     assert embedded_again(data) == 5
     assert not list(folder.glob("*.claim"))
 
@@ -289,7 +266,7 @@ def test_a_shard_that_another_works_on_is_waited_for(
             cache.put(1, expected[2:4])
             claims.release(claim)
 
-    monkeypatch.setattr("oodml.embed.extract.time.sleep", other)
+    monkeypatch.setattr(time, "sleep", other)
     encoder = Counting()
     found = oodml.embed_data(data, encoder)
     np.testing.assert_array_equal(found.vectors, expected)
@@ -368,6 +345,7 @@ _FILL = """
 import sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
+from test_claims import claim_of, gone
 from toys_embed import Counting
 import oodml
 from oodml.embed import cache

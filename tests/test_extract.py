@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from click.testing import CliRunner
 from toys_embed import Counting, folder_data
 
 import oodml
+from oodml import doctor as health
 from oodml.cli import main
 from oodml.data import Files
 from oodml.data.images import open_image
@@ -274,3 +277,28 @@ def test_the_doctor_says_what_there_is(monkeypatch: pytest.MonkeyPatch, tmp_path
     text = CliRunner().invoke(main, ["doctor"]).stdout
     assert "set: nothing is downloaded" in text
     assert "5 bytes" in text
+
+
+def test_the_doctor_knows_what_the_project_needs_and_offers() -> None:
+    root = Path(__file__).parent.parent
+    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+    def names(lines: list[str]) -> set[str]:
+        return {re.split(r"[\s<>=!~;\[]", line)[0].lower().replace("_", "-") for line in lines}
+
+    offered = {name: names(lines) for name, lines in project["optional-dependencies"].items()}
+    del offered["dev"]
+    assert {name: set(packages) for name, packages in health.EXTRAS.items()} == offered
+    assert names(project["dependencies"]) <= set(health.CORE)
+
+
+def test_a_gpu_that_cannot_be_asked_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(_: int) -> None:
+        raise RuntimeError("CUDA error: out of memory\nFor debugging")
+
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", failing)
+    text = " ".join(CliRunner().invoke(main, ["doctor"]).stdout.split())
+    assert "cuda:0" in text
+    assert "cannot be used" in text
+    assert "CUDA error: out of memory" in text

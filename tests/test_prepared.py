@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -17,7 +18,7 @@ from PIL import Image
 from test_images import file_of
 
 from oodml.data import Dataset, Files, Pixels, Vectors
-from oodml.embed import prepared
+from oodml.embed import claims, prepared
 from oodml.embed.augment import ATTEMPTS, CropRule, centre_crops, crop_box, training_crops
 from oodml.embed.prepared import prepare_images
 from oodml.errors import DataError, FormatError
@@ -107,25 +108,63 @@ def test_the_folder_follows_what_the_pixels_depend_on(
 @pytest.mark.parametrize(
     ("name", "array", "message"),
     [
-        ("pixels-00000.npy", np.zeros(5, np.uint8), r"holds uint8 \(5,\)"),
-        ("pixels-00000.npy", np.zeros((2, 2), np.float32), r"holds float32 \(2, 2\)"),
-        ("shapes-00001.npy", np.ones((3, 3), np.int32), r"holds int32 \(3, 3\)"),
-        ("shapes-00001.npy", np.zeros((3, 2), np.int32), r"holds int32 \(3, 2\)"),
-        ("shapes-00002.npy", None, "is damaged"),
-        ("pixels-00002.npy", None, "is damaged"),
+        ("pixels-00000.npy", np.zeros(5, np.uint8), "it holds uint8 (5,)"),
+        ("pixels-00000.npy", np.zeros((2, 2), np.float32), "it holds float32 (2, 2)"),
+        ("shapes-00001.npy", np.ones((3, 3), np.int32), "it holds int32 (3, 3)"),
+        ("shapes-00001.npy", np.zeros((3, 2), np.int32), "it holds int32 (3, 2)"),
+        ("shapes-00002.npy", None, ""),
+        ("pixels-00002.npy", None, ""),
     ],
 )
-def test_other_contents_are_named(
-    tmp_path: Path, name: str, array: Array | None, message: str
+def test_other_contents_are_named_and_made_anew(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str, array: Array | None, message: str
 ) -> None:
     data = photos(tmp_path / "set")
-    path = prepare_images(data, 50).folder / name
+    first = prepare_images(data, 50)
+    before, path = [image.tobytes() for image in first], first.folder / name
+    path.unlink()  # mapped by the first
     if array is None:
         path.write_bytes(b"nothing")
     else:
         np.save(path, array)
-    with pytest.raises(FormatError, match=f"^{path} {message}.*prepare again"):
-        prepare_images(data, 50)
+    assert [image.tobytes() for image in prepare_images(data, 50)] == before
+    assert f"{path} is damaged ({message}" in caplog.records[0].message
+    assert "it is made anew" in caplog.records[0].message
+
+
+def test_a_file_that_cannot_be_read_just_now_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = photos(tmp_path / "set")
+    prepare_images(data, 50)
+
+    def failing(*_: object, **__: object) -> Array:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(prepared, "_fill", None)
+        patch.setattr(np, "load", failing)
+        with pytest.raises(FormatError, match=r"^Cannot read .*npy: Input/output error; try again"):
+            prepare_images(data, 50)
+
+
+def test_a_shard_that_another_makes_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = photos(tmp_path / "set")
+    folder = prepare_images(data, 50).folder
+    kept = (folder / "pixels-00001.npy").rename(folder / "kept")
+    claim = folder / "pixels-00001.claim"
+    assert claims.take(claim)
+
+    def other(_: float) -> None:
+        kept.rename(folder / "pixels-00001.npy")
+        claims.release(claim)
+
+    monkeypatch.setattr(time, "sleep", other)
+    monkeypatch.setattr(prepared, "_fill", None)
+    assert len(list(prepare_images(data, 50))) == 7
+    assert not list(folder.glob("*.claim"))
 
 
 def test_what_cannot_be_prepared_is_named_and_leaves_no_shard(tmp_path: Path) -> None:
@@ -163,7 +202,9 @@ def test_killed_again_and_again_it_goes_on(tmp_path: Path, monkeypatch: pytest.M
     done: set[Path] = set()
     for _ in range(2):
         with subprocess.Popen(words, env=dict(os.environ)) as process:
-            while process.poll() is None and len(done) == len(now := set(home.rglob("pixels-*"))):
+            while process.poll() is None and len(done) == len(
+                now := set(home.rglob("pixels-*.npy"))
+            ):
                 time.sleep(0.005)
             if process.poll() is None:
                 process.send_signal(signal.SIGKILL)

@@ -6,6 +6,8 @@ time, and the memory that the process needs beyond that map.
 
 from __future__ import annotations
 
+import shutil
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +25,7 @@ from oodml.split import build_splits
 from oodml.store import digest, home
 
 Array = np.ndarray[Any, Any]
+_DAY = 86400.0
 _STEP = 8192  # rows a shard
 
 
@@ -47,6 +50,9 @@ def bench_large(*, quick: bool = False, size: Size | None = None) -> Iterator[Be
     """A row as each is measured, with the most memory that was needed. `quick`: 4,000 images."""
     size = size or (QUICK if quick else LARGE)
     home().mkdir(parents=True, exist_ok=True)
+    for left in home().glob(".bench-*"):  # of a process that was killed
+        if time.time() - left.stat().st_mtime > _DAY:
+            shutil.rmtree(left, ignore_errors=True)
     with TemporaryDirectory(dir=home(), prefix=".bench-") as place:
         folder = Path(place)
         row, _ = _step(size, "write the cache, shard by shard", lambda: write_large(folder, size))
@@ -93,7 +99,7 @@ def write_large(folder: Path, size: Size) -> None:
         dataset="large",
         classes=tuple(f"c{number:05}" for number in range(size.classes)),
         labels=labels,
-        ids=tuple(map(str, range(size.images))),
+        ids=tuple(f"c{row % size.classes:05}/{row:07}.jpg" for row in range(size.images)),
         vectors=found,
         content_fingerprint=digest(["large", size.text, size.noise]),
     )

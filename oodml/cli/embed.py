@@ -52,7 +52,7 @@ def _age(_: click.Context, __: click.Parameter, text: str | None) -> float | Non
 @precision_option
 @device_option
 @click.option("-o", "--output", type=path_type(), help="The file to write.")
-@click.option("--cache", is_flag=True, help="Instead: show what the cache of vectors holds.")
+@click.option("--cache", is_flag=True, help="Instead: show what the caches hold.")
 @click.option(
     "--prune",
     metavar="SIZE",
@@ -60,7 +60,10 @@ def _age(_: click.Context, __: click.Parameter, text: str | None) -> float | Non
     help="With --cache: remove what was used longest ago until SIZE (10GB) is left; or all.",
 )
 @click.option(
-    "--older-than", metavar="AGE", callback=_age, help="With --cache: remove what was not used in."
+    "--older-than",
+    metavar="AGE",
+    callback=_age,
+    help="With --cache: remove what was not used for AGE (30d).",
 )
 @json_option
 def embed(
@@ -75,7 +78,8 @@ def embed(
     """Embed every image of DATASET and write the vectors to a file.
 
     A data set that holds vectors, such as isolet, embeds as itself: leave --encoder out. Vectors
-    are kept in OODML_HOME/embeddings, so that no image is embedded twice; --cache shows them.
+    are kept in OODML_HOME/embeddings, so that the same data are not embedded twice; --cache shows
+    them.
 
     \b
     Example:  oodml embed folder:photos/images --encoder tv:resnet50 -o photos.emb
@@ -123,7 +127,7 @@ def _echo_cache(most: int | None, older: float | None, *, as_json: bool) -> None
         echo_json({"entries": left, "bytes": total, "removed": gone})
         return
     columns = ["dataset", "encoder", "precision", "images", "dimension", "size", "used", "state"]
-    echo_table(columns, [_cells(entry) for entry in entries], title=str(home() / "embeddings"))
+    echo_table(columns, [_cells(entry) for entry in entries], title=str(home()))
     click.echo(f"{len(entries)} caches, {size_text(total)} in all.")
     if asked:
         freed = sum(entry.bytes for entry in removed)
@@ -139,6 +143,6 @@ def _cells(entry: Entry) -> list[str]:
     used = "today" if days < 1 else f"{days:.0f} days ago"
     state = "complete" if entry.complete else f"{entry.done:,} images done"
     state = "of an old format" if entry.old else state + (", being filled" * entry.filling)
-    shape = [f"{entry.rows:,}", str(entry.dim)] if not entry.old else ["–", "–"]
+    shape = [f"{entry.rows:,}", str(entry.dim or "–")] if not entry.old else ["–", "–"]
     names = [entry.dataset, entry.encoder, entry.precision]
     return [*names, *shape, size_text(entry.bytes), used, state]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from oodml.errors import DataError, FormatError
 from oodml.store import array_digest, digest, frozen, read_npz, write_npz
 
 Array = np.ndarray[Any, Any]
+_LARGE = 1 << 24  # bytes
 _FACTS = "facts.npz"  # of a cache folder: all but the vectors
 
 
@@ -146,18 +148,35 @@ def meta_of(embeddings: EmbeddingSet) -> dict[str, Any]:
 def write_embeddings(path: Path, embeddings: EmbeddingSet) -> None:
     """Write vectors, labels, classes, ids and meta (JSON) as an npz of exactly this name.
 
-    Roles, where the images have some, are one more array.
+    Roles, where the images have some, are one more array. Ids that would take more than 16 MiB as
+    text are bytes in UTF-8.
     """
     write_npz(path, {"vectors": np.asarray(embeddings.vectors), **_facts_of(embeddings)})
 
 
 def write_facts(folder: Path, embeddings: EmbeddingSet) -> None:
-    """Write what an embedding file holds beside the vectors into a cache folder, once.
+    """Write what an embedding file holds beside the vectors into a cache folder.
 
-    The folder can then be read like a file.
+    The folder can then be read like a file: as the last data set whose vectors it gave.
     """
-    if not (folder / _FACTS).exists():
-        write_npz(folder / _FACTS, _facts_of(embeddings))
+    path, facts = folder / _FACTS, _facts_of(embeddings)
+    if not path.exists():
+        write_npz(path, facts)
+    elif not _holds(path, facts):
+        with suppress(FormatError):  # a cache may be read-only
+            write_npz(path, facts)
+
+
+def _holds(path: Path, arrays: Mapping[str, Array]) -> bool:
+    """Whether these arrays are what a file holds."""
+    try:
+        found = read_npz(path)
+    except FormatError:
+        return False
+    return found.keys() == arrays.keys() and all(
+        found[name].dtype == array.dtype and np.array_equal(found[name], array)
+        for name, array in arrays.items()
+    )
 
 
 def _facts_of(embeddings: EmbeddingSet) -> dict[str, Array]:
@@ -165,12 +184,20 @@ def _facts_of(embeddings: EmbeddingSet) -> dict[str, Array]:
     arrays = {
         "labels": embeddings.labels,
         "classes": np.array(embeddings.classes),
-        "ids": np.array(embeddings.ids),
+        "ids": _texts(embeddings.ids),
         "meta": np.array(meta),
     }
     if embeddings.roles is not None:
         arrays["roles"] = np.array(embeddings.roles)
     return arrays
+
+
+def _texts(names: tuple[str, ...]) -> Array:
+    """Strings as an array; as UTF-8 bytes where an array of text, 4 bytes a letter, is large."""
+    if 4 * len(names) * max(map(len, names), default=0) > _LARGE:
+        with suppress(UnicodeEncodeError):
+            return np.array([name.encode() for name in names])
+    return np.array(names)
 
 
 def read_embeddings(path: Path) -> EmbeddingSet:
@@ -220,7 +247,9 @@ def read_embeddings(path: Path) -> EmbeddingSet:
 
 def _read_folder(folder: Path) -> dict[str, Array]:
     """The arrays of a cache folder, as those of a file."""
-    vectors = Cache.read(folder).vectors()
+    cache = Cache.read(folder)
+    cache.touch()
+    vectors = cache.vectors()
     if vectors is None or not (folder / _FACTS).exists():
         raise FormatError(
             f"{folder} is a cache that is not complete; give the command that fills it again."

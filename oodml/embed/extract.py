@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
+import secrets
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, Any]
 Progress = Callable[[int, int], None]
-_WAIT = 0.2  # seconds between two looks at what other processes have done
 
 
 class Computing(TypedDict, total=False):
@@ -48,7 +47,7 @@ def embed_data(
     progress: Progress | None = None,
     **how: Unpack[Computing],
 ) -> EmbeddingSet:
-    """The vectors `(n, dim)` of a data set; with `cache`, no image is embedded twice.
+    """The vectors `(n, dim)` of a data set; with `cache`, the same data are not embedded twice.
 
     A data set that holds vectors embeds as itself, and takes no encoder. `precision` is float32,
     or bf16 for torch networks, faster and rounded to 3 digits on the way; by default the
@@ -71,8 +70,10 @@ def embed_data(
         vectors = _in_memory(data, worker, progress)
         return _as_embeddings(data, vectors, fingerprint, encoder.spec)
     kept = Cache.of(encoder.spec, fingerprint, len(data), data.name)
+    kept.tidy()
     while (found := kept.vectors()) is None:
-        _fill(kept, data, start_worker(encoder, device, how.get("batch")), progress)
+        with claims.held(kept.folder / f"process-{secrets.token_hex(8)}.claim"):  # not to be pruned
+            _fill(kept, data, start_worker(encoder, device, how.get("batch")), progress)
     embeddings = _as_embeddings(data, found, fingerprint, encoder.spec)
     write_facts(kept.folder, embeddings)
     return embeddings
@@ -132,27 +133,34 @@ def _in_memory(data: Dataset, worker: Worker, progress: Progress | None) -> Arra
 def _fill(cache: Cache, data: Dataset, worker: Worker, progress: Progress | None) -> None:
     """Embed what is missing; several processes may, each takes shards that no other works on."""
     filling = _Filling(cache, data, worker, find_known(cache, data))
+    looks = 0
     try:
-        while cache.digests() is None:
+        while cache.vectors() is None:
             if missing := cache.missing():
                 before = sum(len(cache.ranges()[shard]) for shard in missing)
                 if not filling.work(missing, len(data) - before, progress):
-                    time.sleep(_WAIT)  # others are at work on all that is left
+                    # Others are at work on all that is left.
+                    looks = claims.wait(cache.claim(missing[0]), looks)
             else:
-                filling.seal()
+                cache.tidy()
+                cache.seal()
     finally:
         filling.release()
 
 
 @dataclass(slots=True)
 class _Piece:
-    """Some rows of a shard that are to be encoded, and whether they are its last ones."""
+    """Some rows of a shard that are to be encoded, and whether they are its last ones.
+
+    With it, `count` rows are done: those, and with the last ones those that were known.
+    """
 
     shard: int
     out: Array
     places: Array
     block: torch.Tensor | None
     last: bool
+    count: int
 
 
 @dataclass(slots=True)
@@ -173,8 +181,7 @@ class _Filling:
                 worked = True
                 if piece.block is not None:
                     piece.out[piece.places] = self.worker(piece.block)
-                    claims.renew(self.cache.claim(piece.shard))
-                    done += len(piece.block)
+                done += piece.count
                 if progress:
                     progress(done, len(self.data))
                 if piece.last:
@@ -194,22 +201,14 @@ class _Filling:
             out = np.empty((len(rows), self.cache.dim), np.float32)
             left = self.known.fill(rows, out)
             if not left:
-                yield _Piece(shard, out, np.arange(0), None, last=True)
-            at = 0
+                yield _Piece(shard, out, np.arange(0), None, last=True, count=len(rows))
+            at, known = 0, len(rows) - len(left)
             encoder, size = self.worker.encoder, self.worker.block
             for block in batches(self.data, encoder, left, size) if left else ():
                 places = np.array(left[at : at + len(block)]) - rows.start
                 at += len(block)
-                yield _Piece(shard, out, places, block, last=at == len(left))
-
-    def seal(self) -> None:
-        path = self.cache.folder / "seal.claim"
-        if not self._take(path):
-            time.sleep(_WAIT)
-            return
-        with suppress(FileNotFoundError, KeyError):  # another process has done it meanwhile
-            self.cache.seal()
-        self._give_back(path)
+                last = at == len(left)
+                yield _Piece(shard, out, places, block, last, len(block) + known * last)
 
     def _take(self, claim: Path) -> bool:
         if claims.take(claim):

@@ -1,7 +1,8 @@
 """Vectors of images that the same encoder embedded before, as part of other data.
 
-A cache of image files keeps the sha256 of each, so that a data set that shares files with another,
-such as a part of it, takes their vectors from there.
+A cache of image files keeps the sha256 of each, so that a data set that shares files with another
+whose cache is complete, such as a part of it, takes their vectors from there. Copies within one
+data set are embedded one by one, and so are images that are held as arrays.
 """
 
 from __future__ import annotations
@@ -49,12 +50,14 @@ def find_known(cache: Cache, data: Dataset) -> Known:
         mine = _keys(data.source.content_hashes(data.ids))
         if not (cache.folder / _NAME).exists():
             write_npz(cache.folder / _NAME, {"sha256": mine})
-        for others, found in _others(cache):
+        for other, others, found in _others(cache):
             order = np.argsort(others)
             at = order[np.searchsorted(others, mine, sorter=order).clip(max=len(others) - 1)]
             same = (others[at] == mine) & (source < 0)
             source[same], place[same] = len(vectors), at[same]
             vectors.append(found)
+            if same.any():
+                other.touch()
     return Known(source, place, tuple(vectors))
 
 
@@ -63,8 +66,8 @@ def _keys(hashes: list[str]) -> Array:
     return np.array(hashes, dtype="S64")
 
 
-def _others(cache: Cache) -> list[tuple[Array, Array]]:
-    """Hashes and vectors of the other complete caches of the same encoder."""
+def _others(cache: Cache) -> list[tuple[Cache, Array, Array]]:
+    """The other complete caches of the same encoder, with their hashes and vectors."""
     found = []
     wanted = _encoder(cache)
     for path in sorted(cache.folder.parent.glob(f"*/{_NAME}")):
@@ -76,7 +79,7 @@ def _others(cache: Cache) -> list[tuple[Array, Array]]:
         except (FormatError, KeyError, OSError):  # of another version, or pruned meanwhile
             continue
         if vectors is not None and len(vectors) == len(hashes):
-            found.append((hashes, vectors))
+            found.append((other, hashes, vectors))
     return found
 
 
