@@ -9,12 +9,16 @@ from pathlib import Path
 import pytest
 import torch
 from published_weights import publish_torchvision, silent_server
+from safetensors.torch import save_file
 from torchvision import models
 from web import answering, dying, serving
 
 from oodml.embed import files, open_encoder
 from oodml.embed.architectures import find_architecture
+from oodml.embed.network import Network
 from oodml.embed.opening import make_network
+from oodml.embed.shapes import IMAGENET
+from oodml.embed.trained import write_trained
 from oodml.errors import WeightsError
 
 NAMES = models.list_models(module=models)
@@ -139,14 +143,24 @@ def test_published_inceptions_expect_their_own_scale(
     assert (encoder.spec.size, encoder.spec.dim) == (size, dim)
     whole.fc = torch.nn.Identity()
     batch = torch.stack([torch.full((3, size, size), grey, dtype=torch.uint8) for grey in (0, 255)])
-    mean, std = (torch.tensor(v).view(3, 1, 1) for v in (encoder.spec.mean, encoder.spec.std))
+    mean, std = (torch.tensor(IMAGENET[key]).view(3, 1, 1) for key in ("mean", "std"))
     with torch.inference_mode():
         expected = whole.eval()((batch / 255 - mean) / std)
-    # Random weights leave little of the image in the vectors: what differs between two is compared.
-    found = encoder(batch)
-    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
     contrast = expected[1] - expected[0]
-    assert (found[1] - found[0] - contrast).norm() < 0.01 * contrast.norm()
+    # In files, too, whose tensors do not say which scale it is.
+    save_file(kept, tmp_path / "own.safetensors")
+    assert isinstance(encoder, Network)
+    write_trained(tmp_path / "written.safetensors", encoder.spec, encoder.module, None)
+    names = [
+        f"tv:{arch}?weights={tmp_path}/own.safetensors",
+        f"file:{tmp_path}/written.safetensors",
+    ]
+    names.append(f"file:{tmp_path}/own.safetensors?arch=tv:{arch}&size={size}")
+    # Random weights leave little of the image in the vectors: what differs between two is compared.
+    for same in (encoder, *map(open_encoder, names)):
+        found = same(batch)
+        torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
+        assert (found[1] - found[0] - contrast).norm() < 0.01 * contrast.norm()
 
 
 def test_old_densenets_are_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

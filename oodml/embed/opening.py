@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from oodml.embed.architectures import Architecture, find_architecture
+from oodml.embed.holdings import held_digest
 from oodml.embed.network import Network
 from oodml.embed.shapes import SHAPE_OPTIONS, input_shape
 from oodml.embed.spec import EncoderSpec
@@ -38,9 +39,9 @@ def open_network(name: Name) -> Network:
     if options["init"]:
         shape = input_shape(name, options, architecture.shape)
         module = random_module(architecture, shape["size"], options["seed"])
-        return make_network(
-            name.text, architecture.name, module, weights=f"random:{options['seed']}", shape=shape
-        )
+        # Not the seed alone: another release of torch may draw other numbers from it.
+        weights = f"random:{options['seed']} {held_digest(module)}"
+        return make_network(name.text, architecture.name, module, weights=weights, shape=shape)
     published = architecture.published()
     shape = input_shape(name, options, published.shape)
     if options["weights"]:
