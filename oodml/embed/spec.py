@@ -41,6 +41,12 @@ class EncoderSpec:
     precision: str = "float32"
     licence: str | None = None
 
+    def __post_init__(self) -> None:
+        for key in ("mean", "std"):  # lists and single numbers will do
+            value: Any = getattr(self, key)
+            value = tuple(value) if isinstance(value, list | tuple) else (value,)
+            object.__setattr__(self, key, value)
+
     def identity(self) -> str:
         """The digest of all that changes the vectors: never a name or a place."""
         facts = {
