@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -134,6 +135,13 @@ def test_the_copy_that_embeds_is_inspected(monkeypatch: pytest.MonkeyPatch) -> N
     assert inspect_encoder(encoder).faults == ()
     monkeypatch.setattr(Network, "prepared", lambda *_: Own(lambda x: torch.zeros(len(x), 4)))
     assert len(inspect_encoder(encoder).faults) == 2
+
+
+def test_a_module_that_cannot_be_copied_is_a_fault() -> None:
+    module = Named(lambda x: x)
+    module.lock = threading.Lock()
+    [fault] = inspect_encoder(make_network("x", "x", module, weights="", shape=SHAPE)).faults
+    assert fault.startswith("A Named cannot be copied (cannot pickle '_thread.lock' object); keep")
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from oodml.embed.device import PRECISIONS, arithmetic
 from oodml.embed.images import SpecTransform
 from oodml.embed.spec import Encoder, EncoderSpec
-from oodml.errors import UnknownNameError
+from oodml.errors import UnknownNameError, WeightsError
 
 if TYPE_CHECKING:
     import torch
@@ -84,16 +84,24 @@ def fold_norms(module: torch.nn.Module, inputs: torch.Tensor) -> torch.nn.Module
 
     What follows what is seen in a pass of `inputs`; where the copy does not give the same vectors,
     or none (a module that looks into its parts, or uses one of them twice), nothing is folded.
+    Raises `WeightsError` where the module cannot be copied.
     """
     import copy
 
     import torch
 
-    kinds = {type(child) for child in module.modules()}
+    try:
+        own = copy.deepcopy(module)
+    except Exception as error:  # noqa: BLE001 - whatever a module of one's own holds
+        raise WeightsError(
+            f"A {type(module).__name__} cannot be copied ({error}); keep what is no part of its "
+            "computing, such as open files and locks, out of it."
+        ) from None
+    if not {type(child) for child in own.modules()} >= {torch.nn.Conv2d, torch.nn.BatchNorm2d}:
+        return own
     folded = None
-    if kinds >= {torch.nn.Conv2d, torch.nn.BatchNorm2d}:
-        with suppress(Exception):  # whatever a module of one's own does
-            folded = _folded(copy.deepcopy(module), inputs)
+    with suppress(Exception):  # whatever a module of one's own does
+        folded = _folded(own, inputs)
     return copy.deepcopy(module) if folded is None else folded
 
 
