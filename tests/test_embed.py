@@ -110,7 +110,17 @@ def test_random_weights_are_a_function_of_the_seed() -> None:
     batch = torch.zeros(2, 3, 32, 32, dtype=torch.uint8)
     assert torch.equal(first(batch), again(batch))
     assert not torch.equal(first(batch), other(batch))
-    assert first.spec.identity() != other.spec.identity()
+    assert first.spec.identity() == again.spec.identity() != other.spec.identity()
+
+
+def test_random_weights_that_a_library_draws_in_another_way_are_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As another release of torch may."""
+    name = "tv:squeezenet1_1?init=random&seed=0&size=32"
+    first = open_encoder(name).spec
+    monkeypatch.setattr(torch.nn.init, "kaiming_uniform_", torch.nn.init.kaiming_normal_)
+    assert open_encoder(name).spec.identity() != first.identity()
 
 
 @pytest.mark.parametrize(

@@ -221,6 +221,17 @@ def test_what_cannot_be_folded_stays() -> None:
     assert sum(isinstance(child, torch.nn.BatchNorm2d) for child in found.modules()) == 2
 
 
+@pytest.mark.parametrize("norm", [torch.nn.Identity, torch.nn.BatchNorm2d])
+def test_a_network_without_norms_is_copied_and_not_run(norm: type[torch.nn.Module]) -> None:
+    runs = []
+    module = torch.nn.Sequential(torch.nn.Conv2d(3, 3, 1), norm(3)).eval()
+    module.register_forward_hook(lambda *_: runs.append(1))
+    with torch.inference_mode():
+        found = fold_norms(module, torch.zeros(2, 3, 4, 4))
+    assert found is not module
+    assert len(runs) == (0 if norm is torch.nn.Identity else 3)
+
+
 def test_other_encoders_stay_as_they_are() -> None:
     encoder = open_encoder("oodml:pixels")
     worker = start_worker(encoder, "auto", None)

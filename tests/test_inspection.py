@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,6 +19,9 @@ from oodml.cli import main
 from oodml.embed import EncoderSpec
 from oodml.embed.images import shape_image
 from oodml.embed.inspection import inspect_encoder
+from oodml.embed.network import Network
+from oodml.embed.opening import make_network
+from oodml.errors import WeightsError
 
 SPEC = EncoderSpec("good", "good", dim=3, size=8, mean=(0.5,), std=(0.5,))
 Call = Callable[[torch.Tensor], Any]
@@ -96,6 +100,63 @@ def test_good_encoders_have_no_faults() -> None:
     assert inspect_encoder(Own(spec=replace(SPEC, mode="L"))).faults == ()
 
 
+def test_one_number_and_lists_are_scales() -> None:
+    assert inspect_encoder(Own(spec=replace(SPEC, mean=0.5, std=[0.5] * 3))).faults == ()  # type: ignore[arg-type]
+
+
+def test_a_transform_that_works_once_is_a_fault() -> None:
+    def tires(image: Any, spec: EncoderSpec) -> Any:
+        if len(encoder.seen) > 12:
+            raise OSError("no more")
+        return shape_image(image, spec)
+
+    encoder = Own(shape=tires)
+    [fault] = inspect_encoder(encoder).faults
+    assert fault == "transform fails at the same image the second time (OSError: no more)."
+
+
+class Named(torch.nn.Module):
+    """A convolution and a batch norm that get their inputs by name; `made` is what comes out."""
+
+    def __init__(self, made: Callable[[torch.Tensor], Any]) -> None:
+        super().__init__()
+        self.convolution, self.norm = torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4)
+        self.made = made
+
+    def forward(self, x: torch.Tensor) -> Any:
+        return self.made(self.norm(input=self.convolution(input=x)).mean((2, 3)))
+
+
+SHAPE = {"size": 8, "mean": (0.5,) * 3, "std": (0.5,) * 3}
+
+
+def test_the_copy_that_embeds_is_inspected(monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder = make_network("x", "x", Named(lambda x: x), weights="", shape=SHAPE)
+    assert inspect_encoder(encoder).faults == ()
+    monkeypatch.setattr(Network, "prepared", lambda *_: Own(lambda x: torch.zeros(len(x), 4)))
+    assert len(inspect_encoder(encoder).faults) == 2
+
+
+def test_a_module_that_cannot_be_copied_is_a_fault() -> None:
+    module = Named(lambda x: x)
+    module.lock = threading.Lock()
+    [fault] = inspect_encoder(make_network("x", "x", module, weights="", shape=SHAPE)).faults
+    assert fault.startswith("A Named cannot be copied (cannot pickle '_thread.lock' object); keep")
+
+
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        (lambda x: (x, x), "gives tuple for one image of 8 x 8 pixels; expected one vector"),
+        (lambda x: {"vectors": x}, "gives dict for one image"),
+        (lambda x: x.nothing, "cannot take images of 8 x 8 pixels .*no attribute 'nothing'"),
+    ],
+)
+def test_a_module_that_gives_no_vector_is_refused(made: Any, message: str) -> None:
+    with pytest.raises(WeightsError, match=message):
+        make_network("x", "x", Named(made), weights="", shape=SHAPE)
+
+
 def test_another_batch_may_change_the_last_bits_only() -> None:
     def rounded(scale: float) -> Call:
         return lambda batch: means(batch) * (1 + scale * len(batch))
@@ -123,6 +184,7 @@ def test_another_batch_may_change_the_last_bits_only() -> None:
         (lambda x: torch.ones(len(x), 3), ["All 12 vectors are the same; expected others"]),
         (lambda x: torch.zeros(len(x), 3), ["All 12 vectors are zero"]),
         (in_place, ["The call changes the batch"]),
+        (lambda x: (means(x),), ["gives a tuple; expected a torch.Tensor"]),
         (failing, [r"A batch of 12 images fails \(KeyError: 'no such thing'\)"]),
         (module(torch.nn.Dropout(0.5)), ["Two calls .* differ by .*: is dropout on"]),
         (
@@ -186,6 +248,10 @@ def test_each_fault_of_the_transform_is_a_sentence(shape: Any, message: str) -> 
         ({"mean": (0.1, 0.2)}, ["mean is .*; expected one or 3 numbers"]),
         ({"std": (0.0,), "dim": -1}, ["dim is -1", "std is .*; expected one or 3 numbers above 0"]),
         ({"std": (float("nan"),)}, ["std is"]),
+        ({"mean": "x"}, [r"mean is \('x',\); expected one or 3 numbers"]),
+        ({"size": "8", "resize": 9}, ["size is '8'"]),
+        ({"mode": ["RGB"]}, ["mode is .*; expected RGB or L"]),
+        ({"precision": "fp8"}, ["precision is 'fp8'; expected float32 or bf16"]),
     ],
 )
 def test_each_fault_of_the_spec_is_a_sentence(changes: dict[str, Any], messages: list[str]) -> None:
@@ -231,7 +297,7 @@ def test_the_command_lists_every_fault_and_fails() -> None:
     wrong = CliRunner().invoke(main, ["check", "py:mine:wrong?size=8"])
     assert wrong.exit_code == 1
     lines = wrong.output.splitlines()
-    assert len(lines) == 3
+    assert len(lines) == 2  # a network's vectors are brought to float32 anyway
     assert all(line.startswith("py:mine:wrong?size=8: ") for line in lines)
     absent = CliRunner().invoke(main, ["check", "py:mine:none"])
     assert (absent.exit_code, "has no function 'none'" in absent.output) == (1, True)

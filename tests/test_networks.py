@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import re
 import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from published_weights import publish_torchvision, silent_server
+from safetensors.torch import save_file
 from torchvision import models
 from web import answering, dying, serving
 
 from oodml.embed import files, open_encoder
 from oodml.embed.architectures import find_architecture
+from oodml.embed.network import Network
 from oodml.embed.opening import make_network
+from oodml.embed.shapes import IMAGENET
+from oodml.embed.trained import write_trained
 from oodml.errors import WeightsError
 
 NAMES = models.list_models(module=models)
@@ -139,14 +148,24 @@ def test_published_inceptions_expect_their_own_scale(
     assert (encoder.spec.size, encoder.spec.dim) == (size, dim)
     whole.fc = torch.nn.Identity()
     batch = torch.stack([torch.full((3, size, size), grey, dtype=torch.uint8) for grey in (0, 255)])
-    mean, std = (torch.tensor(v).view(3, 1, 1) for v in (encoder.spec.mean, encoder.spec.std))
+    mean, std = (torch.tensor(IMAGENET[key]).view(3, 1, 1) for key in ("mean", "std"))
     with torch.inference_mode():
         expected = whole.eval()((batch / 255 - mean) / std)
-    # Random weights leave little of the image in the vectors: what differs between two is compared.
-    found = encoder(batch)
-    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
     contrast = expected[1] - expected[0]
-    assert (found[1] - found[0] - contrast).norm() < 0.01 * contrast.norm()
+    # In files, too, whose tensors do not say which scale it is.
+    save_file(kept, tmp_path / "own.safetensors")
+    assert isinstance(encoder, Network)
+    write_trained(tmp_path / "written.safetensors", encoder.spec, encoder.module, None)
+    names = [
+        f"tv:{arch}?weights={tmp_path}/own.safetensors",
+        f"file:{tmp_path}/written.safetensors",
+    ]
+    names.append(f"file:{tmp_path}/own.safetensors?arch=tv:{arch}&size={size}")
+    # Random weights leave little of the image in the vectors: what differs between two is compared.
+    for same in (encoder, *map(open_encoder, names)):
+        found = same(batch)
+        torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
+        assert (found[1] - found[0] - contrast).norm() < 0.01 * contrast.norm()
 
 
 def test_old_densenets_are_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -246,7 +265,58 @@ def test_a_name_server_that_never_answers_is_given_up_on(
 
 
 def test_the_first_sign_of_life_must_come_in_time() -> None:
-    assert files.PROBE <= 4  # and half a second for the thread: 5 s are promised
+    assert files.PROBE <= 2.5  # 5 s are promised, and torch and torchvision are imported first
+
+
+def test_all_addresses_of_a_file_have_one_deadline(
+    monkeypatch: pytest.MonkeyPatch, online: Path
+) -> None:
+    """The first says at the last moment that it has none, the second never anything."""
+    ended, began = threading.Event(), []
+
+    @contextmanager
+    def late(url: str, *_: object) -> Iterator[None]:
+        began.append(time.monotonic())
+        if not url.endswith("first"):
+            ended.wait()
+        time.sleep(0.25)
+        raise files.RefusedError("answers 404")
+        yield
+
+    monkeypatch.setattr(files, "asked", late)
+    with pytest.raises(WeightsError, match=r"second does not answer within 0\.3 s"):
+        files.hub_weights("me/net", ("first", "second"))
+    ended.set()
+    assert began[1] - began[0] < 0.2, "the second was asked after the first one's answer"
+    assert not online.exists()
+
+
+def test_processes_that_want_one_file_wait_for_the_first(
+    monkeypatch: pytest.MonkeyPatch, online: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Threads stand for them: their holds on a folder are as separate."""
+    content, inside, enough = bytes(1000), threading.Event(), threading.Event()
+
+    def slow(*words: Any) -> Any:
+        inside.set()
+        enough.wait(10)
+        return download(*words)
+
+    download = files.download
+    monkeypatch.setattr(files, "download", slow)
+    with serving() as web, ThreadPoolExecutor(3) as pool:
+        monkeypatch.setenv("HF_ENDPOINT", web.url)
+        web.put("me/net/resolve/main/w", content)
+        jobs = [pool.submit(files.hub_weights, "me/net", ("w",)) for _ in range(3)]
+        assert inside.wait(10)
+        until = time.monotonic() + 10
+        while caplog.text.count("waiting for it") < 2 and time.monotonic() < until:
+            time.sleep(0.01)
+        enough.set()
+        assert {job.result() for job in jobs} == {online / "w"}
+        assert len(web.asked) == 4, "three looked whether it is there, and one fetched it"
+    assert (online / "w").read_bytes() == content
+    assert caplog.text.count("/w: 0.0 of 0.0 MB.") == 1
 
 
 def test_an_unreachable_server_and_a_missing_file_are_told(

@@ -70,6 +70,26 @@ def test_vectors_are_those_of_the_network(
     assert (encoder.spec.dim, encoder.spec.size) == (5, 16)
 
 
+def test_a_file_that_hides_for_how_many_images_it_was_made(tmp_path: Path) -> None:
+    """Its input says any number, and a reshape within says one."""
+    from onnx import helper, numpy_helper
+
+    model = onnx.load(network(tmp_path / "x.onnx", flat=False))
+    model.graph.initializer.append(numpy_helper.from_array(np.array([1, 5]), "to"))
+    model.graph.node.append(helper.make_node("Reshape", ["means", "to"], ["flat"]))
+    model.graph.output[0].name = "flat"
+    onnx.save(model, tmp_path / "x.onnx")
+    batch = torch.randint(0, 256, (3, 3, 16, 16), dtype=torch.uint8)
+    found = open_encoder(f"onnx:{tmp_path}/x.onnx")(batch)
+    torch.testing.assert_close(found, expected(batch), rtol=1e-4, atol=1e-5)
+
+
+def test_what_the_session_refuses_is_a_sentence(tmp_path: Path) -> None:
+    encoder = open_encoder(f"onnx:{network(tmp_path / 'x.onnx')}")
+    with pytest.raises(WeightsError, match=r"pixels, 2 at once \(.*\); choose another size\."):
+        encoder(torch.zeros(2, 3, 8, 8, dtype=torch.uint8))
+
+
 def test_a_spec_holds_no_path_and_follows_the_bytes(tmp_path: Path) -> None:
     path = network(tmp_path / "x.onnx")
     first = open_encoder(f"onnx:{path}").spec
@@ -129,7 +149,7 @@ def test_tensors_within_branches_are_looked_at(tmp_path: Path) -> None:
         ({"shape": ("n", 16, 16, 3)}, "", r"takes \('n', 16, 16, 3\); expected square RGB images"),
         ({"shape": ("n", 3, 16, 18)}, "", "expected square RGB images"),
         ({"flat": False}, "", r"gives \(1, 5, 1, 1\) for one image; expected a vector"),
-        ({"shape": ("n", 3, "h", "w")}, "?size=2", "cannot take images of 2 x 2 pixels"),
+        ({"shape": ("n", 3, "h", "w")}, "?size=2", "cannot take images of 2 x 2 pixels, 1 at once"),
         ({}, "?depth=2", "has no parameter 'depth'"),
     ],
 )

@@ -26,8 +26,9 @@ NETWORK = {"embed_dim": 24, "vision_cfg": VISION, "text_cfg": TEXT}
 
 
 @pytest.fixture(autouse=True)
-def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+def hub(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path) -> Path:
     """Two small networks with weights on the hub, one of them with the fast GELU."""
+    caplog.set_level(logging.ERROR)  # open_clip says that weights are random
     monkeypatch.setenv("OODML_OFFLINE", "1")
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
     monkeypatch.setenv("OODML_HOME", str(tmp_path / "own"))
@@ -55,7 +56,6 @@ TIMM = {
 
 
 def whole(name: str) -> Any:
-    logging.getLogger().setLevel(logging.ERROR)  # it says that weights are random
     torch.manual_seed(2)
     return open_clip.create_model(name).eval()
 

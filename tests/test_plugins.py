@@ -8,6 +8,7 @@ from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
+import torch
 from click.testing import CliRunner, Result
 from toys import toy_embeddings
 
@@ -15,8 +16,8 @@ import oodml
 from oodml import registry
 from oodml.cli import main
 from oodml.data import DATASETS
-from oodml.embed import ENCODERS
-from oodml.errors import DataError, FormatError, RunError, UnknownNameError
+from oodml.embed import ENCODERS, open_encoder
+from oodml.errors import DataError, FormatError, RunError, UnknownNameError, WeightsError
 from oodml.methods import METHODS, Budget, find_method
 from oodml.metrics import METRICS
 from oodml.registry import KINDS, load_plugin, plugin_of, plugins
@@ -290,6 +291,42 @@ def test_a_file_that_changes_under_way_stops_its_runs(mine: Path, tmp_path: Path
     mine.write_text("methods = 3")
     with pytest.raises(RunError, match="methods is a int; expected a dict"):
         run_sweep(vectors, sequence, sweep, store, executor=lambda: make_executor("serial"))
+
+
+ENCODER = """
+import torch
+from oodml.embed import EncoderSpec
+from oodml.embed.images import shape_image
+
+class Scaled:
+    spec = EncoderSpec("mine", "mine/1", dim=3, size=8)
+
+    def __init__(self, by):
+        self.by = torch.tensor(by)
+
+    def transform(self, image):
+        return shape_image(image, self.spec)
+
+    def __call__(self, batch):
+        return batch.float().mean((2, 3)) * self.by
+
+encoders = {"mine": lambda name: Scaled(name.resolve({"by": 1.0})["by"]), "wrong": lambda name: 5}
+"""
+
+
+def test_encoders_of_a_plug_in_follow_its_file_and_tensors(mine: Path) -> None:
+    """Whatever the spec that they have themselves says."""
+    mine.write_text(ENCODER)
+    load_plugin(mine)
+    first, same, other = (open_encoder(f"mine:{by}") for by in ("x", "x", "x?by=2"))
+    assert first.spec.identity() == same.spec.identity() != other.spec.identity()
+    batch = torch.ones(1, 3, 8, 8, dtype=torch.uint8)
+    assert other(batch).tolist() == [[2.0, 2.0, 2.0]]
+    mine.write_text(ENCODER.replace("mean", "amax"))
+    load_plugin(mine)
+    assert open_encoder("mine:x").spec.identity() != first.spec.identity()
+    with pytest.raises(WeightsError, match="'wrong' gives a int; expected an encoder"):
+        open_encoder("wrong")
 
 
 def test_names_of_plug_ins_are_listed(mine: Path) -> None:

@@ -143,6 +143,51 @@ def test_the_identity_follows_what_the_function_is_given() -> None:
     assert len(identities) == 3
 
 
+@pytest.mark.parametrize("name", ["made", "maker", "imported"])
+def test_the_identity_follows_the_code_of_what_is_no_plain_function(
+    folder: Path, name: str
+) -> None:
+    """A partial, an object that is called, a function of another module."""
+    more = "import functools\nfrom other import imported\nmade = functools.partial(module, dim=4)\n"
+    more += "class Maker:\n    def __call__(self):\n        return module()\nmaker = Maker()\n"
+    other = "import torch\ndef imported():\n    return torch.nn.Flatten()\n"
+    identities = []
+    for code, beside in ((CODE, other), (CODE + "# x\n", other), (CODE, other + "# x\n")):
+        (folder / "other.py").write_text(beside)
+        sys.modules.pop("other", None)
+        write(folder, code + more)
+        identities.append(open_encoder(f"py:mine:{name}?size=4").spec.identity())
+    sys.modules.pop("other")
+    assert len(set(identities)) == (3 if name == "imported" else 2)
+
+
+def test_the_identity_follows_weights_that_are_no_attribute(folder: Path) -> None:
+    """The parts of an ensemble, which a class of one's own keeps in a list."""
+    ensemble = """
+class Ensemble:
+    spec = EncoderSpec("mine", "nets", dim=3, size=8)
+
+    def __init__(self, nets):
+        self.nets = nets
+
+    def transform(self, image):
+        return shape_image(image, self.spec)
+
+    def __call__(self, batch):
+        return sum(net(batch.float()) for net in self.nets)
+
+
+def ensemble():
+    return Ensemble([module(), stored()])
+"""
+    write(folder, CODE + ensemble)
+    identities = []
+    for seed in (0, 0, 1):
+        (folder / "seed.txt").write_text(str(seed))
+        identities.append(open_encoder("py:mine:ensemble").spec.identity())
+    assert identities[0] == identities[1] != identities[2]
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [

@@ -234,6 +234,25 @@ def test_a_head_of_another_width_and_a_damaged_note_are_refused(tmp_path: Path) 
         read_trained(path)
 
 
+@pytest.mark.parametrize(
+    ("noted", "message"),
+    [
+        ({"mode": "L", "mean": [0], "std": [1]}, "metadata of mode 'L'; networks take RGB images"),
+        ({"precision": "fp8"}, "precision is 'fp8'; expected float32 or bf16"),
+    ],
+)
+def test_an_input_that_no_network_takes_is_refused(
+    tmp_path: Path, noted: dict[str, object], message: str
+) -> None:
+    path = tmp_path / "model.safetensors"
+    trained(path)
+    record = {"size": 64, "mean": [0.5] * 3, "std": [0.5] * 3, **noted}
+    metadata = {"arch": "tv:shufflenet_v2_x0_5+linear:7", "spec": json.dumps(record)}
+    save_file(load_file(path), path, metadata=metadata)
+    with pytest.raises(WeightsError, match=message):
+        open_encoder(f"file:{path}")
+
+
 def test_what_could_not_be_read_again_is_not_written(tmp_path: Path) -> None:
     encoder = open_encoder("tv:shufflenet_v2_x0_5?init=random&size=64")
     assert isinstance(encoder, Network)

@@ -1,28 +1,32 @@
 """Published weights on this machine: found where the libraries keep them, or downloaded once.
 
-A server that does not answer is given up on after `PROBE` seconds, whatever its name server does;
+Servers that do not answer are given up on after `PROBE` seconds, whatever their name server does;
 what came before a download broke off lies in a hidden file beside its target, and is gone on with.
 """
 
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import queue
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
 
-from oodml.data.download import Part, download
+from oodml.data.download import Part, Progress, download
 from oodml.data.facts import Archive
 from oodml.data.transport import PassingError, Patience, RefusedError, asked
 from oodml.errors import DataError, WeightsError
 from oodml.store import file_digest, home, offline
 
-PROBE = 4.0  # seconds for the first sign of life of a server
-PATIENCE = Patience(connect=PROBE, read=15.0, tries=2, pause=1.0)
+PROBE = 2.5  # seconds for the first sign of life, of all addresses of a file together
+TELL = 10.0  # seconds between two lines on how far a download is
+PATIENCE = Patience(connect=4.0, read=15.0, tries=2, pause=1.0)
+_log = logging.getLogger(__name__)
 _ABSENT = "answers 404"
 
 
@@ -82,9 +86,9 @@ def _fetched(path: Path, what: str, urls: list[str], begins: str = "") -> Path:
     advice = f"Weights {path.name} are not on this machine: put {what} at {path}"
     if offline():
         raise WeightsError(f"{advice} (OODML_OFFLINE is set, nothing is downloaded).")
-    reason = ""
-    for url in urls:
-        reason = _probed(url)
+    reason, deadline = "", time.monotonic() + PROBE
+    for url, answers in [(url, _asked(url)) for url in urls]:
+        reason = _probed(answers, deadline)
         if not reason:
             return _downloaded(path.parent / url.rsplit("/", 1)[1], url, begins)
         if not reason.startswith(_ABSENT):
@@ -92,8 +96,8 @@ def _fetched(path: Path, what: str, urls: list[str], begins: str = "") -> Path:
     raise WeightsError(f"{advice} (the download failed: {url} {reason}).")
 
 
-def _probed(url: str) -> str:
-    """What is wrong with an address, after `PROBE` seconds at most; empty where it answers."""
+def _asked(url: str) -> queue.Queue[str]:
+    """Where it will be said what is wrong with an address; empty where it answers."""
     answers: queue.Queue[str] = queue.Queue()
 
     def ask() -> None:
@@ -105,8 +109,12 @@ def _probed(url: str) -> str:
 
     # Not a pool: a name server that hangs keeps the thread, and the program would wait for it.
     threading.Thread(target=ask, daemon=True).start()
+    return answers
+
+
+def _probed(answers: queue.Queue[str], deadline: float) -> str:
     try:
-        return answers.get(timeout=PROBE + 0.5)
+        return answers.get(timeout=max(0.0, deadline - time.monotonic()))
     except queue.Empty:
         return f"does not answer within {PROBE:g} s"
 
@@ -114,8 +122,10 @@ def _probed(url: str) -> str:
 def _downloaded(path: Path, url: str, begins: str) -> Path:
     part = Part(Archive(path.name, (url,)), path.parent)
     with _alone(path):
+        if path.is_file():  # another process has fetched it meanwhile
+            return path
         try:
-            found = download(part, (url,), PATIENCE, lambda done, total: None)  # noqa: ARG005
+            found = download(part, (url,), PATIENCE, _teller(url))
         except DataError as error:
             raise WeightsError(str(error)) from None
         if not found.sha256.startswith(begins):
@@ -129,9 +139,25 @@ def _downloaded(path: Path, url: str, begins: str) -> Path:
     return path
 
 
+def _teller(url: str) -> Progress:
+    """What says at the start and every `TELL` seconds how far a download is."""
+    said = float("-inf")
+
+    def tell(done: int, total: int) -> None:
+        nonlocal said
+        if (now := time.monotonic()) - said >= TELL:
+            said = now
+            _log.warning("Fetching %s: %.1f of %.1f MB.", url, done / 1e6, total / 1e6)
+
+    return tell
+
+
 @contextmanager
 def _alone(path: Path) -> Iterator[None]:
-    """Hold a file's folder against another download, which ends with the process at the latest."""
+    """Hold a file's folder against other downloads, after waiting for the one that is under way.
+
+    The hold ends with the process at the latest. One for each file would leave files behind.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle = os.open(path.parent, os.O_RDONLY)
@@ -140,15 +166,16 @@ def _alone(path: Path) -> Iterator[None]:
             f"Cannot write {path}: {error.strerror or error}; put the file there by hand."
         ) from None
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(handle)
-        raise WeightsError(
-            f"Another process is fetching weights into {path.parent}; wait for it to end."
-        ) from None
-    except OSError:  # this file system has no locks
-        pass
-    try:
+        with suppress(OSError):  # this file system has no locks
+            _wait_for(handle, path.parent)
         yield
     finally:
         os.close(handle)
+
+
+def _wait_for(handle: int, folder: Path) -> None:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        _log.warning("Another process is fetching weights into %s; waiting for it.", folder)
+        fcntl.flock(handle, fcntl.LOCK_EX)

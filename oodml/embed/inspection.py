@@ -11,6 +11,7 @@ import numpy as np
 
 from oodml.data import load_data
 from oodml.data.images import read_image
+from oodml.embed.network import Network
 from oodml.embed.shapes import CHANNELS, spec_faults
 from oodml.embed.sources import open_encoder
 from oodml.embed.spec import Encoder, EncoderSpec
@@ -52,6 +53,8 @@ def inspect_encoder(encoder: Encoder | str, *, images: int = IMAGES) -> Inspecti
         if not faults:
             batch, found = _shown(opened, images)
             faults += found
+            if isinstance(opened, Network):  # what embeds is a copy
+                opened = opened.prepared("cpu")
             if batch is not None:
                 faults += _vector_faults(opened, batch)
     except OodmlError as error:
@@ -83,7 +86,9 @@ def _shown(encoder: Encoder, images: int) -> tuple[torch.Tensor | None, list[str
     faults = list(dict.fromkeys(faults))
     if any(not isinstance(x, np.ndarray) or x.shape != expected for x in shown):
         return None, faults
-    again = encoder.transform(read_image(data, int(rows[0])))
+    again, fault = _attempt(partial(encoder.transform, read_image(data, int(rows[0]))))
+    if fault:
+        return None, [*faults, f"transform fails at the same image the second time ({fault})."]
     if not np.array_equal(again, shown[0]):
         faults.append("transform makes two inputs of one image; expected the same one every time.")
     return torch.from_numpy(np.stack(shown)), faults

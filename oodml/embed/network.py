@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from oodml.embed.device import PRECISIONS, arithmetic
 from oodml.embed.images import SpecTransform
 from oodml.embed.spec import Encoder, EncoderSpec
-from oodml.errors import UnknownNameError
+from oodml.errors import UnknownNameError, WeightsError
 
 if TYPE_CHECKING:
     import torch
@@ -35,7 +36,8 @@ class Network:
             if self.device != "cpu":  # from pinned memory, the copy runs beside the computing
                 batch = batch.pin_memory().to(self.device, non_blocking=True)
             vectors: torch.Tensor = self.module(self.normalised(batch))
-            return vectors.float()
+            # A module of one's own may give anything, which is said where it is opened.
+            return vectors.float() if hasattr(vectors, "float") else vectors
 
     def normalised(self, batch: torch.Tensor) -> torch.Tensor:
         """`(b, 3, size, size)` uint8 as the float32 input of the module."""
@@ -80,25 +82,42 @@ def set_precision(encoder: Encoder, precision: str) -> Encoder:
 def fold_norms(module: torch.nn.Module, inputs: torch.Tensor) -> torch.nn.Module:
     """A copy for inference, with the batch norms that follow a convolution folded into it.
 
-    What follows what is seen in a pass of `inputs`; where the copy does not give the same vectors
-    (a module that looks into its parts, or uses one of them twice), nothing is folded.
+    What follows what is seen in a pass of `inputs`; where the copy does not give the same vectors,
+    or none (a module that looks into its parts, or uses one of them twice), nothing is folded.
+    Raises `WeightsError` where the module cannot be copied.
     """
     import copy
 
     import torch
+
+    try:
+        own = copy.deepcopy(module)
+    except Exception as error:  # noqa: BLE001 - whatever a module of one's own holds
+        raise WeightsError(
+            f"A {type(module).__name__} cannot be copied ({error}); keep what is no part of its "
+            "computing, such as open files and locks, out of it."
+        ) from None
+    if not {type(child) for child in own.modules()} >= {torch.nn.Conv2d, torch.nn.BatchNorm2d}:
+        return own
+    folded = None
+    with suppress(Exception):  # whatever a module of one's own does
+        folded = _folded(own, inputs)
+    return copy.deepcopy(module) if folded is None else folded
+
+
+def _folded(folded: torch.nn.Module, inputs: torch.Tensor) -> torch.nn.Module | None:
+    """The module itself, changed; None where it then gives other vectors."""
+    import torch
     from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-    expected, folded = module(inputs), copy.deepcopy(module)
+    expected = folded(inputs)
     names = {child: name for name, child in folded.named_modules()}
     pairs = _norms_after(folded, inputs)
     for convolution, norm in pairs:
         _put(folded, names[convolution], fuse_conv_bn_eval(convolution, norm))
         _put(folded, names[norm], torch.nn.Identity())
-    try:
-        away = float((folded(inputs) - expected).abs().max()) if pairs else 0.0
-    except (AttributeError, TypeError, RuntimeError):
-        away = float("inf")
-    return folded if away <= _ALIKE * float(expected.abs().max()) else copy.deepcopy(module)
+    away = float((folded(inputs) - expected).abs().max()) if pairs else 0.0
+    return folded if away <= _ALIKE * float(expected.abs().max()) else None
 
 
 def _norms_after(module: torch.nn.Module, inputs: torch.Tensor) -> list[tuple[Any, Any]]:
@@ -108,7 +127,7 @@ def _norms_after(module: torch.nn.Module, inputs: torch.Tensor) -> list[tuple[An
     calls: list[tuple[Any, Any, Any]] = []  # the tensors too, so that none takes another's place
 
     def note(child: torch.nn.Module, given: Any, made: Any) -> None:
-        calls.append((child, given[0], made))
+        calls.append((child, given[0] if given else None, made))  # None: it was given by its name
 
     hooks = [
         child.register_forward_hook(note)

@@ -53,7 +53,13 @@ class OnnxNetwork:
         if self.batch and n < step:
             images = np.concatenate([images, np.zeros((step - n, *images.shape[1:]), np.float32)])
         [given] = self.session.get_inputs()
-        [vectors] = self.session.run(None, {given.name: images})
+        try:
+            [vectors] = self.session.run(None, {given.name: images})
+        except _failures() as error:
+            raise WeightsError(
+                f"{self.spec.name!r} cannot take images of {self.spec.size} x {self.spec.size} "
+                f"pixels, {len(images)} at once ({_reason(error)}); choose another size."
+            ) from None
         return np.asarray(vectors)[:n].astype(np.float32, copy=False)
 
 
@@ -88,18 +94,25 @@ def _tried(network: OnnxNetwork, path: Path) -> OnnxNetwork:
     import torch
 
     size = network.spec.size
-    try:
-        found = network(torch.zeros(1, 3, size, size, dtype=torch.uint8))
-    except _failures() as error:
-        reason = str(error).partition("\n")[0].rstrip(". ")[:200]
-        raise WeightsError(
-            f"{path} cannot take images of {size} x {size} pixels ({reason}); choose another size."
-        ) from None
+    found = network(torch.zeros(1, 3, size, size, dtype=torch.uint8))
     if found.ndim != 2 or len(found) != 1:
         raise WeightsError(
             f"{path} gives {tuple(found.shape)} for one image; expected a vector: (1, d)."
         )
-    return replace(network, spec=replace(network.spec, dim=found.shape[1]))
+    network = replace(network, spec=replace(network.spec, dim=found.shape[1]))
+    return network if network.batch or _takes_two(network) else replace(network, batch=1)
+
+
+def _takes_two(network: OnnxNetwork) -> bool:
+    """Whether a file that says it takes any number of images does: some are made for one."""
+    import torch
+
+    size = network.spec.size
+    try:
+        found = network(torch.zeros(2, 3, size, size, dtype=torch.uint8))
+    except WeightsError:
+        return False
+    return tuple(found.shape) == (2, network.spec.dim)
 
 
 def _library() -> Any:
@@ -121,6 +134,10 @@ def _failures() -> tuple[type[Exception], ...]:
     return (*(getattr(state, name) for name in (*names, *more)), ValueError, RuntimeError)
 
 
+def _reason(error: Exception) -> str:
+    return str(error).partition("\n")[0].rstrip(". ")[:200]
+
+
 def _session(path: Path) -> Any:
     import torch
 
@@ -134,8 +151,9 @@ def _session(path: Path) -> Any:
     try:
         return library.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except _failures() as error:
-        reason = str(error).partition("\n")[0].rstrip(". ")[:200]
-        raise WeightsError(f"{path} cannot be read as an ONNX network ({reason}).") from None
+        raise WeightsError(
+            f"{path} cannot be read as an ONNX network ({_reason(error)})."
+        ) from None
 
 
 def _input(path: Path, session: Any) -> tuple[int | None, int | None]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from oodml.embed.architectures import Architecture, find_architecture
+from oodml.embed.holdings import held_digest
 from oodml.embed.network import Network
 from oodml.embed.shapes import SHAPE_OPTIONS, input_shape
 from oodml.embed.spec import EncoderSpec
@@ -38,9 +39,9 @@ def open_network(name: Name) -> Network:
     if options["init"]:
         shape = input_shape(name, options, architecture.shape)
         module = random_module(architecture, shape["size"], options["seed"])
-        return make_network(
-            name.text, architecture.name, module, weights=f"random:{options['seed']}", shape=shape
-        )
+        # Not the seed alone: another release of torch may draw other numbers from it.
+        weights = f"random:{options['seed']} {held_digest(module)}"
+        return make_network(name.text, architecture.name, module, weights=weights, shape=shape)
     published = architecture.published()
     shape = input_shape(name, options, published.shape)
     if options["weights"]:
@@ -112,7 +113,7 @@ def make_network(
     image = torch.zeros(1, 3, spec.size, spec.size, dtype=torch.uint8)
     try:
         found = Network(spec, module)(image)
-    except (RuntimeError, AssertionError, ValueError, TypeError) as error:
+    except Exception as error:  # noqa: BLE001 - whatever a module of one's own does
         reason = str(error).partition("\n")[0].rstrip(". ") or type(error).__name__
         raise WeightsError(
             f"{name!r} cannot take images of {sides} ({reason}); choose another size."

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
+import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from oodml.embed.holdings import held_digest
 from oodml.embed.network import Network
 from oodml.embed.opening import make_network
 from oodml.embed.shapes import IMAGENET, SHAPE_OPTIONS, input_shape
@@ -42,8 +46,8 @@ def open_python(name: Name) -> Encoder:
     The module is also looked for in the current folder. Parameters are given to the function,
     converted to the types of its defaults; those of the input (`size`, `mean`, ...) that it does
     not have itself say how images are shown to a bare module, which gets 224 x 224 pixels in
-    ImageNet's scale without them. The spec's `weights` are a digest of the function's file and of
-    all tensors of modules, so that a change of either is another encoder.
+    ImageNet's scale without them. The spec's `weights` are a digest of the module's file, of the
+    function's, and of all tensors that are held, so that a change of any is another encoder.
     """
     attribute = name.argument.rpartition(":")[2]
     with current_folder():
@@ -53,30 +57,35 @@ def open_python(name: Name) -> Encoder:
         given = {key: options[key] for key in defaults if key in name.params}
         made = _called(name, function, given)
     # The name is no part of an identity, so that what is given to the function is one here.
-    facts = [_source(function), {key: name.params[key] for key in sorted(given)}]
+    facts = [_sources(name, function), {key: name.params[key] for key in sorted(given)}]
     arch = f"py:{name.argument}"
     if isinstance(made, _torch_module()):
         shape = {key: options[key] for key in SHAPE_OPTIONS}
         whole = input_shape(name, shape, {"size": 224, "resize": None, **IMAGENET})
-        return make_network(name.text, arch, made, weights=_digest(facts, [made]), shape=whole)
+        return make_network(name.text, arch, made, weights=_digest(facts, made), shape=whole)
     if given.keys() != name.params.keys():
         more = ", ".join(sorted(name.params.keys() - given.keys()))
         raise UnknownNameError(
             f"{name.text!r} gives {more}, which {attribute} does not take: it makes an encoder, "
             "which says itself what its input is."
         )
-    return _own(name, arch, facts, made)
+    own = own_encoder(name, facts, made)
+    spec = replace(own.spec, name=name.text, arch=f"{arch} {own.spec.arch}".strip())
+    return replace(own, spec=spec)
 
 
-def _own(name: Name, arch: str, facts: list[Any], made: Any) -> Encoder:
+def own_encoder(name: Name, facts: list[Any], made: Any) -> Network | OwnEncoder:
+    """An encoder of somebody's code, with `weights` that follow these facts and all its tensors.
+
+    `facts` are JSON. Raises `WeightsError` where it is no encoder.
+    """
     spec = getattr(made, "spec", None)
     if not isinstance(spec, EncoderSpec) or not callable(made) or not _has_transform(made):
         raise WeightsError(
             f"{name.text!r} gives a {type(made).__name__}; expected an encoder (spec: EncoderSpec, "
             "transform(image), __call__(batch)) or a torch.nn.Module."
         )
-    weights = _digest([*facts, spec.weights], _modules(made))
-    spec = replace(spec, name=name.text, arch=f"{arch} {spec.arch}".strip(), weights=weights)
+    spec = replace(spec, weights=_digest([*facts, spec.weights], made))
     return replace(made, spec=spec) if isinstance(made, Network) else OwnEncoder(spec, made)
 
 
@@ -118,36 +127,18 @@ def _called(name: Name, function: Callable[..., Any], given: Mapping[str, Any]) 
 # What it is --------------------------------------------------------------------------------------
 
 
-def _source(function: Callable[..., Any]) -> str | None:
-    """The sha256 of the file that a function is written in; None where it is in none."""
-    try:
-        file = inspect.getsourcefile(inspect.unwrap(function))
-    except TypeError:
-        return None
-    return file_digest(Path(file)) if file and Path(file).is_file() else None
+def _sources(name: Name, function: Callable[..., Any]) -> list[str]:
+    """The sha256 of the module that is named, and of the file that its function is written in."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    function = inspect.unwrap(function)
+    modules = (name.argument.partition(":")[0], getattr(function, "__module__", None))
+    files = {getattr(sys.modules.get(str(module)), "__file__", None) for module in modules}
+    with suppress(TypeError):  # neither a function nor a class
+        files.add(inspect.getsourcefile(function))
+    return sorted({file_digest(Path(file)) for file in files if file and Path(file).is_file()})
 
 
-def _modules(made: Any) -> list[torch.nn.Module]:
-    """The torch modules that an object holds, in the order of their names."""
-    slots = [slot for kind in type(made).__mro__ for slot in getattr(kind, "__slots__", ())]
-    held = {**{slot: getattr(made, slot, None) for slot in slots}, **getattr(made, "__dict__", {})}
-    return [held[key] for key in sorted(held) if isinstance(held[key], _torch_module())]
-
-
-def _digest(facts: list[Any], modules: list[torch.nn.Module]) -> str:
-    """The digest of facts that are JSON, and of the tensors of modules."""
-    import hashlib
-
-    state = hashlib.sha256()
-    for number, module in enumerate(modules):
-        for key, value in sorted(module.state_dict().items()):
-            tensor = value.detach().cpu().contiguous()
-            state.update(f"{number} {key} {tensor.dtype} {tuple(tensor.shape)}".encode())
-            state.update(_bytes(tensor))
-    return digest(["py", 1, facts, state.hexdigest()])
-
-
-def _bytes(tensor: torch.Tensor) -> bytes:
-    import torch
-
-    return tensor.reshape(-1).view(torch.uint8).numpy().tobytes()
+def _digest(facts: list[Any], made: Any) -> str:
+    """The digest of facts that are JSON, and of the tensors that an object holds."""
+    return digest(["py", 2, facts, held_digest(made)])

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from oodml.embed.device import PRECISIONS
 from oodml.embed.spec import EncoderSpec
 from oodml.errors import UnknownNameError
 from oodml.registry import Name
@@ -81,13 +82,14 @@ def _numbers(name: Name, key: str, text: str) -> tuple[float, ...]:
 
 def spec_faults(spec: EncoderSpec) -> list[str]:
     """What in a spec makes no sense, a sentence each."""
-    channels = CHANNELS.get(spec.mode, 3)
+    channels = CHANNELS.get(str(spec.mode), 3)
     wrong = {
         f"dim is {spec.dim!r}; expected 1 or more": not _whole(spec.dim),
         f"size is {spec.size!r}; expected 1 or more": not _whole(spec.size),
-        f"mode is {spec.mode!r}; expected RGB or L": spec.mode not in CHANNELS,
+        f"mode is {spec.mode!r}; expected RGB or L": str(spec.mode) not in CHANNELS,
         f"resize is {spec.resize!r}; expected None, or the size ({spec.size}) or more": not (
-            spec.resize is None or (_whole(spec.resize) and spec.resize >= spec.size)
+            spec.resize is None
+            or (_whole(spec.resize) and (not _whole(spec.size) or spec.resize >= spec.size))
         ),
         f"interpolation is {spec.interpolation!r}; expected one of {', '.join(INTERPOLATIONS)}": (
             spec.interpolation not in INTERPOLATIONS
@@ -97,6 +99,9 @@ def spec_faults(spec: EncoderSpec) -> list[str]:
         ),
         f"std is {spec.std!r}; expected one or {channels} numbers above 0": (
             not _scales(spec.std, channels) or min(spec.std) <= 0
+        ),
+        f"precision is {spec.precision!r}; expected {' or '.join(PRECISIONS)}": (
+            spec.precision not in PRECISIONS
         ),
     }
     return [f"The spec's {what}." for what, is_so in wrong.items() if is_so]

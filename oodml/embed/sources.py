@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from oodml.embed.spec import Encoder
-from oodml.registry import Name, Registry
+from oodml.registry import Name, Registry, plugin_of
 
 Opener = Callable[[Name], Encoder]
 
@@ -55,6 +55,16 @@ ENCODERS: Registry[Opener] = Registry(
 
 
 def open_encoder(name: str) -> Encoder:
-    """The encoder of a name: `oodml:hog`, `tv:resnet50`, `file:x.safetensors?arch=tv:...`."""
+    """The encoder of a name: `oodml:hog`, `tv:resnet50`, `file:x.safetensors?arch=tv:...`.
+
+    One of a plug-in file has `weights` that follow the file, the name's parameters and all tensors.
+    """
     parsed = Name.parse(name)
-    return ENCODERS[parsed.key](parsed)
+    made = ENCODERS[parsed.key](parsed)
+    plugin = plugin_of("encoders", parsed.key)
+    if plugin is None:
+        return made
+    from oodml.embed.python_function import own_encoder
+
+    facts = [plugin.sha256, parsed.key, parsed.argument, dict(parsed.params)]
+    return own_encoder(parsed, facts, made)

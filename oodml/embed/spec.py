@@ -21,9 +21,10 @@ Triple = tuple[float, ...]
 class EncoderSpec:
     """The facts of an encoder; the same `identity` gives the same vectors for the same image.
 
-    `weights` is the sha256 of the weights' file, None where there are none. An image is converted
-    to `mode`; where `resize` is None both sides are brought to `size`, else the shorter one to
-    `resize` and a centre square of `size` is cut out. `mean` and `std` are in units of 0..1.
+    `weights` is the sha256 of the weights' file, or another digest of them, None where there are
+    none. An image is converted to `mode`; where `resize` is None both sides are brought to `size`,
+    else the shorter one to `resize` and a centre square of `size` is cut out. `mean` and `std` are
+    in units of 0..1.
     """
 
     name: str
@@ -39,6 +40,12 @@ class EncoderSpec:
     pool: str = "none"
     precision: str = "float32"
     licence: str | None = None
+
+    def __post_init__(self) -> None:
+        for key in ("mean", "std"):  # lists and single numbers will do
+            value: Any = getattr(self, key)
+            value = tuple(value) if isinstance(value, list | tuple) else (value,)
+            object.__setattr__(self, key, value)
 
     def identity(self) -> str:
         """The digest of all that changes the vectors: never a name or a place."""

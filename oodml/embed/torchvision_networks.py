@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     State = Mapping[str, torch.Tensor]
 
 _AUXILIARY = {"googlenet": ("aux1.", "aux2."), "inception_v3": ("AuxLogits.",)}
+# What torchvision's `transform_input` makes of ImageNet's scale. It is no part of a state dict;
+# as the scale of the input it holds for published weights and for those of a file alike.
+_INCEPTION = {"mean": (0.5,) * 3, "std": (0.5,) * 3}
 _CLASSIFIERS = ("fc", "classifier", "heads", "head")
 # DenseNet's published files call `norm1` and its like `norm.1` (torchvision renames them, too).
 _OLD_DENSENET = re.compile(
@@ -39,8 +42,9 @@ def torchvision_architecture(argument: str) -> Architecture:
     if arch not in known:
         near = ", ".join(nearest(arch, known)[:3])
         raise UnknownNameError(f"'tv:{arch}' is not a torchvision network; nearest: {near}.")
-    own = _preset(models.get_model_weights(arch).DEFAULT)
-    shape = {"size": 224, "resize": 256, **IMAGENET}
+    own = _preset(arch, models.get_model_weights(arch).DEFAULT)
+    scale = _INCEPTION if arch in _AUXILIARY else IMAGENET
+    shape = {"size": 224, "resize": 256, **scale}
     if own["size"] != shape["size"]:
         shape |= {"size": own["size"], "resize": own["resize"]}
     return Architecture(
@@ -126,7 +130,7 @@ def _published(arch: str, tag: str) -> Published:
         )
     weights = known[tag] if tag else known.DEFAULT
     return Published(
-        _preset(weights),
+        _preset(arch, weights),
         _licence(weights.meta),
         locate=partial(torch_weights, weights.url),
         load=partial(_loaded, arch),
@@ -135,20 +139,17 @@ def _published(arch: str, tag: str) -> Published:
 
 def _loaded(arch: str, path: Path, size: int) -> torch.nn.Module:
     state = _prepared(arch, read_published_pickle(path), size)
-    module = filled(partial(_build, arch, size), state, str(path), f"tv:{arch}")
-    if hasattr(module, "transform_input"):  # as torchvision does with its own weights
-        module.transform_input = True  # type: ignore[assignment]
-    return module
+    return filled(partial(_build, arch, size), state, str(path), f"tv:{arch}")
 
 
-def _preset(weights: Any) -> dict[str, Any]:
+def _preset(arch: str, weights: Any) -> dict[str, Any]:
     preset = weights.transforms()
+    scale = {"mean": tuple(preset.mean), "std": tuple(preset.std)}
     return {
         "size": preset.crop_size[0],
         "resize": preset.resize_size[0],
-        "mean": tuple(preset.mean),
-        "std": tuple(preset.std),
         "interpolation": preset.interpolation.value,
+        **(_INCEPTION if arch in _AUXILIARY else scale),
     }
 
 

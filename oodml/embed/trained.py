@@ -138,6 +138,8 @@ def stored_shape(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
     assert spec is not None
     if faults := spec_faults(replace(spec, dim=1)):
         raise WeightsError(f"{path} has metadata that are no spec ({faults[0].rstrip('.')}).")
+    if spec.mode != "RGB":
+        raise WeightsError(f"{path} has metadata of mode {spec.mode!r}; networks take RGB images.")
     return {key: getattr(spec, key) for key in _INPUT if key in record}
 
 
