@@ -286,7 +286,7 @@ def test_a_box_is_resized_as_torchvision_does_and_half_are_flipped() -> None:
 
     pictures = images() * 12
     found = training_crops(pictures, 40, seed=1, step=2)
-    draws = np.random.default_rng([1, 2]).random((len(pictures), 4 * ATTEMPTS + 1))
+    draws = np.random.default_rng([1, 2, 2]).random((len(pictures), 4 * ATTEMPTS + 1))
     flips = 0
     for crop, image, draw in zip(found, pictures, draws, strict=True):
         box = crop_box(*image.shape[:2], draw[:-1].reshape(ATTEMPTS, 4), CropRule())
