@@ -36,7 +36,7 @@ class Size:
     images: int
     classes: int
     d: int
-    noise: float = 1.6
+    noise: float = 2.2
 
     @property
     def text(self) -> str:
