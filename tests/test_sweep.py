@@ -382,21 +382,3 @@ def test_workers_end_with_their_parent(tmp_path: Path) -> None:
         time.sleep(0.1)
     os.kill(worker, signal.SIGKILL)
     pytest.fail("the worker outlived its parent")
-
-
-def test_a_finished_run_leaves_no_checkpoint(
-    tmp_path: Path, vectors: EmbeddingSet, sequence: SplitSequence, sweep: Sweep
-) -> None:
-    """Also where it was killed between the model and the result, or while one was written."""
-    store = RunStore(tmp_path)
-    spec = next(s for s in sweep.specs(vectors, sequence) if s.budget)
-    run_sweep(vectors, sequence, sweep, store)
-    folder = store.folder(spec)
-    kept = store.model(spec).read_bytes()
-    store.result(spec).unlink()
-    for name in ("checkpoint.json", "checkpoint-0000003.safetensors", ".checkpoint.json.0a.tmp"):
-        (folder / name).write_text("{}")
-    run_sweep(vectors, sequence, sweep, store)
-    assert not list(folder.glob("*checkpoint*")) + list(folder.glob(".check*"))
-    assert store.model(spec).read_bytes() == kept
-    assert json.loads((folder / "env.json").read_text())["device"] in ("cpu", "cuda")
