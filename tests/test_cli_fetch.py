@@ -128,6 +128,8 @@ def test_the_command_where_a_set_cannot_be_fetched(tmp_path: Path, name: str) ->
 # Killed ------------------------------------------------------------------------------------------
 
 _CODE = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell may have switched off
 import sys
 from oodml.cli import main
 from oodml.data.facts import FACTS, Archive, Facts
