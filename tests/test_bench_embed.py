@@ -20,7 +20,7 @@ from oodml.cli import main
 
 @pytest.mark.slow
 def test_all_ways_of_embedding_give_the_same_vectors(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embed, "_reading", lambda **_: [])
+    monkeypatch.setattr(embed, "bench_reading", lambda **_: [])
     shown = CliRunner().invoke(main, ["bench", "embed", "--quick", "--json"])
     assert shown.exit_code == 0, shown.output
     rows = json.loads(shown.stdout)
