@@ -285,7 +285,7 @@ def test_a_sweep_under_torchrun_writes_every_result_once(tmp_path: Path) -> None
 
 def torchrun(processes: str, *words: str) -> None:
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", processes]
-    command += ["--master-port", "29517", *words]
+    command += ["--standalone", *words]
     environ = {**os.environ, "OMP_NUM_THREADS": "1"}
     result = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environ)
     assert result.returncode == 0, result.stderr[-3000:]
