@@ -189,15 +189,16 @@ def _with_images(sweep: Sweep, dataset: str | None, encoder: str | None) -> Swee
     from oodml.data import Vectors, load_data
     from oodml.sweep.inputs import require_images
 
-    data = None if dataset is None else load_data(dataset)
-    if data is not None and isinstance(data.source, Vectors):
+    named = None if dataset is None else encoder
+    if sweep.protocol == "head" or dataset is None:
         data = None
+    else:
+        data = load_data(dataset)
+        data = None if isinstance(data.source, Vectors) else data
     if sweep.protocol != "head":
-        require_images(sweep.protocol, data, encoder)
-        sweep.budget_on(data.name if data else "")
-    images = None if sweep.protocol == "head" else data
-    named = encoder if data is not None else None
-    return replace(sweep, setting=replace(sweep.setting, encoder=named, data=images))
+        data, _ = require_images(sweep.protocol, data, encoder)
+        sweep.budget_on(data.name)
+    return replace(sweep, setting=replace(sweep.setting, encoder=named, data=data))
 
 
 def _warn_of_other_data(sequence: SplitSequence, vectors: EmbeddingSet) -> None:

@@ -44,29 +44,20 @@ class Margin(LossMethod):
 
 
 @dataclass(frozen=True, slots=True)
-class RMargin(LossMethod):
+class RMargin(Margin):
     """Regularised margin (Roth et al., ICML 2020): a share `rho` of the triplets has two images.
 
     ooDML's values: beta 0.6 (SOP 0.9), rho 0.4 for CUB, 0.35 for Cars, 0.15 for SOP.
     """
 
     beta: float = 0.6
-    margin: float = 0.2
     rho: float = 0.4
-    cutoff: float = 2.0
-    beta_lr: float = 5e-4
 
     def __post_init__(self) -> None:
-        LossMethod.__post_init__(self)
-        check_positive(self, "beta", "cutoff")
-        check_not_negative(self, "margin", "beta_lr")
+        Margin.__post_init__(self)
         check_between(self, "rho", 0, 1)
 
     name: ClassVar[str] = "rmargin"
-
-    @property
-    def loss_lr(self) -> float:
-        return self.beta_lr
 
     def loss(self, classes: int, draws: torch.Generator) -> Loss:  # noqa: ARG002
         from oodml.methods.losses.margin import MarginLoss

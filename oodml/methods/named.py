@@ -84,7 +84,7 @@ def method_kind(key: str) -> type[Method]:
         raise UnknownNameError(
             f"{key!r}: expected a method with +l2, +sec or both, each once, as in margin+sec."
         )
-    if not (isinstance(kind, type) and issubclass(kind, LossMethod)):
+    if not (isinstance(kind, type) and issubclass(kind, LossMethod) and kind.raw):
         raise UnknownNameError(
             f"{key!r}: {base!r} shows no un-normalised embeddings, whose norms +{norms[0]} is "
             "about; add it to a method on a loss, such as margin."

@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from oodml.data import Dataset
-from oodml.embed import EmbeddingSet, EncoderSpec, read_embeddings
+from oodml.embed import EmbeddingSet, read_embeddings
 from oodml.embed.device import find_device
 from oodml.embed.network import Network
 from oodml.errors import OodmlError, RunError
@@ -132,16 +132,12 @@ def _model(
     if store.metrics(spec) and not has_weights(trained.encoder):
         return trained.encoder, True
     if _writes():
-        before = network_of(setting.encoder) if setting.whole else None
-        if before and embeddings.encoder:
-            before = replace(before, spec=_as_computed(before.spec, embeddings.encoder))
+        before = network_of(setting.encoder) if setting.whole and embeddings.encoder else None
+        if before and embeddings.encoder:  # in the precision that the features were computed in
+            spec_before = replace(before.spec, precision=embeddings.encoder.precision)
+            before = replace(before, spec=spec_before)
         store.keep(spec, trained, before, device=context.course.device)
     return trained.encoder, False
-
-
-def _as_computed(spec: EncoderSpec, computed: EncoderSpec) -> EncoderSpec:
-    """The spec in the precision that the features were computed in."""
-    return replace(spec, precision=computed.precision)
 
 
 def _writes() -> bool:
